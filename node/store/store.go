@@ -1,0 +1,104 @@
+// Package store is a node's disk: one segmented log for all its partitions, which is what gets synced, and the applied
+// data, which follows from it. New opens the real one (segment files and Pebble on a vfs.FS); NewMemory is its twin
+// without a disk. One conformance suite holds for both.
+package store
+
+import (
+	"errors"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
+)
+
+// Position counts the records appended since the store was opened. A record is durable once OnSynced has named its
+// position or a higher one.
+type Position uint64
+
+// Errors that callers tell apart.
+var (
+	// ErrTrimmed means the log no longer holds an entry that was asked for.
+	ErrTrimmed = errors.New("store: entry is no longer in the log")
+	// ErrCorrupt means bytes on disk do not match their checksum, below what was synced. It is final: the replica must
+	// be rebuilt from others.
+	ErrCorrupt = errors.New("store: corrupt")
+	// ErrClosed means Close was called or a sync failed; a failed sync is never retried.
+	ErrClosed = errors.New("store: closed")
+	// ErrForeign means the data directory belongs to another cluster or node.
+	ErrForeign = errors.New("store: data directory belongs to another cluster or node")
+)
+
+// Identity is kept in a file of its own, written, synced and renamed.
+type Identity struct {
+	ClusterID string // empty until the node was first accepted
+	Node      ring.NodeID
+	Store     ring.StoreID // minted when the directory was made
+	Boot      uint64       // counts starts: 1 at the first
+}
+
+// Value is one key's applied state.
+type Value struct {
+	Version    uint64 // seq of the entry that wrote it
+	Epoch      ring.Epoch
+	HybridTime uint64
+	Value      []byte
+	Attributes entry.Attributes
+}
+
+// Applied is one committed entry to be applied.
+type Applied struct {
+	Partition ring.PartitionID
+	Entry     *entry.Entry // not retained
+}
+
+// Copy is what an audit finds of one partition.
+type Copy struct {
+	Partition ring.PartitionID
+	Keys      uint64
+	Applied   uint64
+	Digest    uint64 // over all records in key order; equal on equal copies at equal Applied
+}
+
+// Stats are levels and counts since Open.
+type Stats struct {
+	LogBytes  uint64 // in segment files
+	DataBytes uint64 // in Pebble
+	Syncs     uint64
+	Records   uint64  // appended
+	SyncP99   float64 // milliseconds, over a recent window
+	Synced    Position
+	FreeBytes uint64 // on the disk, 0 if not known
+}
+
+// Store is a node's disk. All methods may be called at the same time, but Append calls must be ordered by the caller
+// where order matters (records of one partition), and so must Apply calls.
+type Store interface {
+	Identity() Identity
+	// SetClusterID records the cluster that accepted this node; durable on return. ErrForeign if another is recorded.
+	SetClusterID(id string) error
+	// Recovered is what Open found, in partition order; partitions without a trace are absent.
+	Recovered() []entry.Recovered
+
+	// Append queues records for the log, in order, and returns the position of the last. It does no I/O: the log's own
+	// goroutine writes whatever is waiting in one append and syncs it once, then calls Options.OnSynced. Entry records
+	// of a partition have consecutive seqs; a gap or a step back without a RecordTruncate is a defect and panics.
+	Append(records []entry.Record) Position
+	// Entries returns encoded entries from..to (inclusive) of a partition's log, as many as fit maxBytes but at least
+	// one. ErrTrimmed if from is no longer (or not yet) there. Includes entries appended but not yet synced.
+	Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error)
+
+	// Apply makes committed entries visible, all at once. Entries of one partition come in seq order. Not durable until
+	// the store's own flush; the log covers what is not flushed.
+	Apply(batch []Applied) error
+	// Get returns the applied state of key; false if absent. The result shares nothing with the store.
+	Get(p ring.PartitionID, key []byte) (Value, bool, error)
+	// Head is Get without the value (Value.Value is nil) and its length.
+	Head(p ring.PartitionID, key []byte) (Value, int, bool, error)
+
+	// Count audits one partition's applied data: slow.
+	Count(p ring.PartitionID) (Copy, error)
+	Stats() Stats
+	// Flush makes everything applied durable and lets the log be trimmed.
+	Flush() error
+	// Close syncs the log, flushes and stops.
+	Close() error
+}

@@ -1,0 +1,117 @@
+// Package client is Kring's Go client. It keeps the ring's table, follows its changes, and sends each request straight to
+// the partition's primary over one batch stream a node; the coordinators are asked only for the table.
+package client
+
+import (
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/kringdb/kring/ring"
+)
+
+// Config says how to reach a cluster. The zero value of every field but Seeds is usable.
+type Config struct {
+	// Seeds are coordinators' gRPC addresses, "IP:PORT"; asked anew whenever the client must find another coordinator,
+	// so that a caller with gossip can give what it sees now. Required.
+	Seeds func() []string
+	// ClusterID refuses any other cluster; empty takes the first one met.
+	ClusterID string
+	// DialOptions are added to every connection: transport credentials above all. Empty: plain text.
+	DialOptions []grpc.DialOption
+	Logger      *slog.Logger // nil: slog.Default
+	// MaxInFlight bounds the requests waiting for one node, MaxInFlightBytes their keys and values. Past either, calls
+	// fail with kverr.Busy at once. Defaults 16384 and 64 MiB.
+	MaxInFlight      int
+	MaxInFlightBytes int
+	// Timeout is for calls whose context has no deadline. Default 5 s.
+	Timeout time.Duration
+	// LargeValue is the size from which a value travels on a stream of its own. Default 64 KiB.
+	LargeValue int
+}
+
+// StaticSeeds is a Config.Seeds for addresses that do not change.
+func StaticSeeds(addresses ...string) func() []string {
+	return func() []string { return addresses }
+}
+
+// Attributes are kept with a value and given back with it.
+type Attributes struct {
+	ContentType     string
+	ContentEncoding string
+	Metadata        map[string]string // names in lower case
+	Expires         time.Time         // zero: never
+}
+
+// Result says where an answer came from, and of which version.
+type Result struct {
+	Version   uint64 // of the key; for Delete the version of the deletion, 0 if nothing was logged
+	Existed   bool   // mutations with WantExisted: the key existed before
+	Partition ring.PartitionID
+	Epoch     ring.Epoch
+	Node      ring.NodeID // who served it
+	Attempts  int
+}
+
+// Value is what Get and Head give.
+type Value struct {
+	Result
+	Value      []byte // nil for Head
+	Size       uint64 // length of the value
+	Attributes Attributes
+}
+
+// Condition must hold for a mutation to happen; the zero value always does. With several parts set, all must hold.
+type Condition struct {
+	IfVersions    []uint64 // the key exists at one of these versions
+	IfExists      bool
+	IfAbsent      bool
+	IfNotVersions []uint64 // the key is absent, or at none of these
+}
+
+// Option changes one call.
+type Option func(*options)
+
+type options struct {
+	condition   Condition
+	attributes  Attributes
+	wantExisted bool
+}
+
+// If makes a mutation conditional. A failed condition is kverr.PreconditionFailed with the current version.
+func If(c Condition) Option { return func(o *options) { o.condition = c } }
+
+// IfVersion makes a mutation conditional on the key's version; 0 means that it is absent.
+func IfVersion(v uint64) Option {
+	if v == 0 {
+		return If(Condition{IfAbsent: true})
+	}
+	return If(Condition{IfVersions: []uint64{v}})
+}
+
+// WithAttributes keeps a with the value.
+func WithAttributes(a Attributes) Option { return func(o *options) { o.attributes = a } }
+
+// WantExisted asks for Result.Existed, which costs the node a read.
+func WantExisted() Option { return func(o *options) { o.wantExisted = true } }
+
+// Location is where a key lives, by the table the client holds.
+type Location struct {
+	Partition    ring.Partition
+	Preferred    ring.NodeID   // the consistent-hash ring's choice
+	Members      []ring.Member // those named
+	TableVersion uint64
+}
+
+// Stats count since Open; for metrics.
+type Stats struct {
+	Requests       uint64 // finished calls of Get, Head, Put, Delete
+	Attempts       uint64 // sent to nodes
+	MasterRequests uint64 // requests that had to wait for a coordinator before they could be answered
+	TableVersion   uint64
+	TableUpdates   uint64
+	WatchConnected bool
+	InFlight       int
+	Frames         uint64 // batch frames sent
+}
