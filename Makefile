@@ -1,0 +1,106 @@
+# Needs Go (see go.mod), a C compiler (for the race detector), make and git; everything else is fetched, pinned, into bin/tools.
+#
+#   make run      build, then start a whole cluster on this machine
+#   make build    bin/kring
+#   make test     every test              make race    the concurrent packages under the race detector
+#   make lint     golangci-lint, buf, generated code up to date
+#   make proto    generate the protocol's Go code anew
+#   make bench    the micro-benchmarks    make clean   remove what was built (tools stay; clean-tools removes those)
+
+GO      ?= go
+BIN     := $(CURDIR)/bin
+TOOLS   := $(BIN)/tools
+STAMPS  := $(TOOLS)/.stamps
+SCRATCH := $(BIN)/proto-check
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Budgets: the whole of `make lint test` has to fit in 15 minutes on 2 cores.
+TEST_FLAGS  ?=
+TEST_TIMEOUT ?= 10m
+RACE_TIMEOUT ?= 15m
+RACE_PACKAGES ?= ./bench/... ./coordinator/... ./gateway/... ./node/... ./ring/... ./cmd/internal/...
+BENCH       ?= .
+BENCH_FLAGS ?= -benchtime=1s -benchmem
+
+.DEFAULT_GOAL := build
+# Tools compile for a minute each: one by one, even under -j.
+.NOTPARALLEL:
+
+.PHONY: run build test race lint golangci proto proto-lint proto-check bench clean clean-tools tools
+
+run: build
+	$(BIN)/kring dev
+
+build:
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN)/kring ./cmd/kring
+
+test:
+	$(GO) test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+
+race:
+	CGO_ENABLED=1 $(GO) test -race -timeout $(RACE_TIMEOUT) $(TEST_FLAGS) $(RACE_PACKAGES)
+
+bench:
+	$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) -timeout 30m ./...
+
+lint: golangci proto-lint proto-check
+
+golangci: $(TOOLS)/golangci-lint
+	$(TOOLS)/golangci-lint run ./...
+
+# --- The protocol ---------------------------------------------------------------------------------------------------
+
+GENERATORS := $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(TOOLS)/protoc-gen-go-vtproto
+
+proto: $(GENERATORS)
+	cd proto && $(TOOLS)/buf format -w && $(TOOLS)/buf lint && $(TOOLS)/buf generate
+
+proto-lint: $(TOOLS)/buf
+	cd proto && $(TOOLS)/buf lint && $(TOOLS)/buf format -d --exit-code
+
+# Generates beside the tree and compares, so that a check never changes what it checks.
+proto-check: $(GENERATORS)
+	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH)
+	@cd proto && $(TOOLS)/buf generate -o $(SCRATCH)
+	@diff -ru --exclude='*.proto' proto/kring $(SCRATCH)/kring \
+		|| { echo 'generated code is out of date: run `make proto` and commit the result' >&2; exit 1; }
+	@rm -rf $(SCRATCH)
+
+# --- Tools ----------------------------------------------------------------------------------------------------------
+
+# One tool: $(1) binary, $(2) package, $(3) version. The stamp's name holds the version, so that a new pin installs anew;
+# a binary that is already of that version (it says so itself) is kept.
+define tool
+$(STAMPS)/$(1)@$(3):
+	@mkdir -p $(STAMPS)
+	@if [ ! -x $(TOOLS)/$(1) ] || ! $(GO) version -m $(TOOLS)/$(1) | grep -Eq '^[[:space:]]+mod[[:space:]].*[[:space:]]$(3)([[:space:]]|$$$$)'; then \
+		echo 'installing $(1) $(3)'; \
+		GOBIN=$(TOOLS) GOFLAGS= $(GO) install $(2)@$(3); \
+	fi
+	@rm -f $(STAMPS)/$(1)@*
+	@touch $$@
+
+# A binary that somebody removed makes its stamp worthless.
+$(if $(wildcard $(TOOLS)/$(1)),,.PHONY: $(STAMPS)/$(1)@$(3))
+
+$(TOOLS)/$(1): $(STAMPS)/$(1)@$(3) ;
+TOOL_BINARIES += $(TOOLS)/$(1)
+endef
+
+PROTOBUF_VERSION := $(shell awk '$$1 == "google.golang.org/protobuf" { print $$2 }' go.mod)
+VTPROTO_VERSION  := $(shell awk '$$1 == "github.com/planetscale/vtprotobuf" { print $$2 }' go.mod)
+
+$(eval $(call tool,buf,github.com/bufbuild/buf/cmd/buf,v1.75.0))
+$(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,v2.15.0))
+$(eval $(call tool,protoc-gen-go,google.golang.org/protobuf/cmd/protoc-gen-go,$(PROTOBUF_VERSION)))
+$(eval $(call tool,protoc-gen-go-grpc,google.golang.org/grpc/cmd/protoc-gen-go-grpc,v1.6.2))
+$(eval $(call tool,protoc-gen-go-vtproto,github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto,$(VTPROTO_VERSION)))
+
+tools: $(TOOL_BINARIES)
+
+clean:
+	rm -rf $(BIN)/kring $(SCRATCH)
+	$(GO) clean -testcache
+
+clean-tools:
+	rm -rf $(TOOLS)
