@@ -1,0 +1,211 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
+)
+
+// Pauses after every seed has failed once, and how long one coordinator may take over one call.
+const (
+	seedsBackoffBase = 20 * time.Millisecond
+	seedsBackoffMax  = time.Second
+	coordinatorTry   = 2 * time.Second
+)
+
+// CoordinatorsConfig says how to reach the coordinators.
+type CoordinatorsConfig struct {
+	Seeds       func() []string   // gRPC addresses, asked anew before every round. Required
+	DialOptions []grpc.DialOption // added to every connection; empty: plain text
+	Logger      *slog.Logger      // nil: slog.Default
+}
+
+// Coordinators calls any coordinator that answers: the one that answered last, and when it fails the next seed. Safe for
+// concurrent use. Its connections open at the first call and are shared by all calls.
+type Coordinators struct {
+	cfg CoordinatorsConfig
+
+	mu        sync.Mutex
+	conns     map[string]*seedConn
+	preferred string // answered last
+	closed    bool
+}
+
+// seedConn is one connection and how many calls use it now. It is closed once it is no seed's any more and idle.
+type seedConn struct {
+	conn *grpc.ClientConn
+	uses int
+}
+
+// NewCoordinators makes a caller. It opens nothing yet.
+func NewCoordinators(cfg CoordinatorsConfig) (*Coordinators, error) {
+	if cfg.Seeds == nil {
+		return nil, errors.New("client: Seeds is missing: give a function that returns the coordinators' gRPC addresses, " +
+			"such as client.StaticSeeds(\"10.0.0.1:7000\")")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Coordinators{cfg: cfg, conns: map[string]*seedConn{}}, nil
+}
+
+// Register announces a node's start; see CoordinatorService. WrongCluster and WrongStore are final and returned at once. It
+// goes on trying until ctx ends.
+func (c *Coordinators) Register(ctx context.Context, req *kringv1.RegisterRequest) (*kringv1.RegisterResponse, error) {
+	return failover(ctx, c, kringv1.CoordinatorServiceClient.Register, req)
+}
+
+// Heartbeat reports to the leader. ctx should end before the next heartbeat is due.
+func (c *Coordinators) Heartbeat(ctx context.Context, req *kringv1.HeartbeatRequest) (*kringv1.HeartbeatResponse, error) {
+	return failover(ctx, c, kringv1.CoordinatorServiceClient.Heartbeat, req)
+}
+
+// ChangePartition asks for a new configuration. It may be repeated after an answer was lost: the epoch is then higher than
+// expected and the error is StaleEpoch or Conflict although the change was decided, so the table has the last word.
+func (c *Coordinators) ChangePartition(
+	ctx context.Context, req *kringv1.ChangePartitionRequest,
+) (*kringv1.ChangePartitionResponse, error) {
+	return failover(ctx, c, kringv1.CoordinatorServiceClient.ChangePartition, req)
+}
+
+// Locate asks where a key or a partition is.
+func (c *Coordinators) Locate(ctx context.Context, req *kringv1.LocateRequest) (*kringv1.LocateResponse, error) {
+	return failover(ctx, c, kringv1.CoordinatorServiceClient.Locate, req)
+}
+
+// GetCluster is health and load as the leader sees them.
+func (c *Coordinators) GetCluster(ctx context.Context) (*kringv1.GetClusterResponse, error) {
+	return failover(ctx, c, kringv1.CoordinatorServiceClient.GetCluster, &kringv1.GetClusterRequest{})
+}
+
+// Close closes all connections; calls under way end with an error. Later calls fail.
+func (c *Coordinators) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	var errs []error
+	for address, s := range c.conns {
+		errs = append(errs, s.conn.Close())
+		delete(c.conns, address)
+	}
+	return errors.Join(errs...)
+}
+
+// failover makes one call at one coordinator after the other until one answers with success or a final error, or ctx ends.
+func failover[Request, Response any](
+	ctx context.Context, c *Coordinators,
+	call func(kringv1.CoordinatorServiceClient, context.Context, Request, ...grpc.CallOption) (Response, error),
+	req Request,
+) (Response, error) {
+	var none Response
+	b := backoff{base: seedsBackoffBase, max: seedsBackoffMax}
+	for {
+		err := error(kverr.New(kverr.Unavailable, "no coordinator is known: the list of seeds is empty"))
+		for _, address := range c.order() {
+			var resp Response
+			if resp, err = try(ctx, c, address, call, req); err == nil {
+				return resp, nil
+			}
+			if !elsewhere(err) || errors.Is(err, errClosed) {
+				return none, err
+			}
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		if !pause(ctx, b.next()) {
+			return none, kverr.Newf(kverr.CodeOf(ctx.Err()), "no coordinator answered in time; the last failure: %v", err)
+		}
+	}
+}
+
+// try makes one call at one coordinator. One that hangs is given up early enough for another to be asked.
+func try[Request, Response any](
+	ctx context.Context, c *Coordinators, address string,
+	call func(kringv1.CoordinatorServiceClient, context.Context, Request, ...grpc.CallOption) (Response, error),
+	req Request,
+) (Response, error) {
+	var none Response
+	conn, release, err := c.acquire(address)
+	if err != nil {
+		return none, err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, coordinatorTry)
+	defer cancel()
+	resp, err := call(kringv1.NewCoordinatorServiceClient(conn), ctx, req)
+	if err != nil {
+		e := *kverr.As(kverr.FromGRPC(err))
+		e.Message = fmt.Sprintf("coordinator %s: %s", address, e.Message)
+		return none, &e
+	}
+	c.prefer(address)
+	return resp, nil
+}
+
+// elsewhere reports whether another coordinator, or the same one later, may answer.
+func elsewhere(err error) bool {
+	switch kverr.CodeOf(err) {
+	case kverr.NotLeader, kverr.Unavailable, kverr.Busy, kverr.Deadline, kverr.Canceled:
+		return true
+	}
+	return false
+}
+
+// order is the seeds as of now, the one that answered last first. Connections to former seeds are closed.
+func (c *Coordinators) order() []string {
+	seeds := slices.Clone(c.cfg.Seeds())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for address, s := range c.conns {
+		if s.uses == 0 && !slices.Contains(seeds, address) {
+			delete(c.conns, address)
+			if err := s.conn.Close(); err != nil {
+				c.cfg.Logger.Warn("closing a former coordinator's connection", "address", address, "error", err)
+			}
+		}
+	}
+	if i := slices.Index(seeds, c.preferred); i > 0 {
+		seeds[0], seeds[i] = seeds[i], seeds[0]
+	}
+	return seeds
+}
+
+// acquire gives the connection to address, to be released after the call.
+func (c *Coordinators) acquire(address string) (*grpc.ClientConn, func(), error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, nil, errClosed
+	}
+	s := c.conns[address]
+	if s == nil {
+		conn, err := dial(address, c.cfg.DialOptions)
+		if err != nil {
+			return nil, nil, kverr.New(kverr.Unavailable, err.Error())
+		}
+		s = &seedConn{conn: conn}
+		c.conns[address] = s
+	}
+	s.uses++
+	return s.conn, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		s.uses--
+	}, nil
+}
+
+func (c *Coordinators) prefer(address string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.preferred = address
+}
