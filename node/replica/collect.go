@@ -1,0 +1,112 @@
+package replica
+
+import "github.com/kringdb/kring/ring"
+
+// Collect fills f with what is due to a peer, at most about Config.MaxFrameBytes of entries, and reports whether more is
+// left. Call it when a frame can go out at once: f.SentAt is now. Nothing due leaves f empty.
+func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err error) {
+	if now > c.now {
+		c.now = now
+	}
+	q := c.peer(to)
+	q.wake = false
+	f.SentAt = c.now
+	c.collectAcks(q, f)
+	f.BeaconAck, q.reply = q.reply, nil
+	if q.beaconDue {
+		f.Beacon = c.makeBeacon(q)
+	}
+	due := q.due
+	q.due = q.spare[:0]
+	room := c.cfg.MaxFrameBytes
+	for i, p := range due {
+		if room <= 0 {
+			q.due = append(q.due, due[i:]...)
+			break
+		}
+		m := p.member(q)
+		if m == nil || !m.due {
+			continue
+		}
+		m.due = false
+		used, err := c.collectAppend(p, m, f, room)
+		if err != nil {
+			return false, err
+		}
+		room -= used
+		if m.next <= p.last && !m.inFlight {
+			m.due = true // did not fit
+			q.due = append(q.due, p)
+		}
+	}
+	clear(due)
+	q.spare = due[:0]
+	return len(q.due) > 0, nil
+}
+
+func (c *Core) collectAcks(q *peer, f *Frame) {
+	f.Acks = append(f.Acks, q.refusals...)
+	q.refusals = q.refusals[:0]
+	for _, p := range q.acks {
+		if p.primary != q || !p.ackPending {
+			continue
+		}
+		p.ackPending = false
+		if p.role == roleBackup && c.canAck(p) {
+			f.Acks = append(f.Acks, c.ackOf(p))
+		}
+	}
+	clear(q.acks)
+	q.acks = q.acks[:0]
+}
+
+// collectAppend makes one message of everything m has not been sent. A member whose log is not known gets one at a time.
+func (c *Core) collectAppend(p *partition, m *member, f *Frame, room int) (used int, err error) {
+	if m.inFlight {
+		return 0, nil
+	}
+	a := Append{
+		Partition: p.id,
+		Epoch:     p.config.Epoch,
+		PrevSeq:   m.next - 1,
+		PrevEpoch: p.epochAt(m.next - 1),
+		Committed: p.committed,
+		Barrier:   p.barrier,
+	}
+	p.barrierOpen, m.barrierSent = false, p.barrier
+	if !m.knows {
+		config := p.config
+		a.Configuration = &config
+	}
+	if used, err = c.entriesFor(p, m, &a, room); err != nil {
+		return 0, err
+	}
+	m.next += uint64(len(a.Entries))
+	m.inFlight = m.probing
+	if m.match+1 == m.next-uint64(len(a.Entries)) {
+		m.progress = c.now // nothing older is out: the wait for an ack starts here
+	}
+	f.Appends = append(f.Appends, a)
+	return used, nil
+}
+
+// entriesFor takes entries from memory, or from the disk where a member is far behind.
+func (c *Core) entriesFor(p *partition, m *member, a *Append, room int) (used int, err error) {
+	if m.next > p.last {
+		return 0, nil
+	}
+	if m.next > p.tailBase {
+		for seq := m.next; seq <= p.last && (used < room || used == 0); seq++ {
+			t := p.tail.at(int(seq - p.tailBase - 1))
+			a.Entries = append(a.Entries, Encoded{Bytes: t.bytes})
+			used += len(t.bytes)
+		}
+		return used, nil
+	}
+	encoded, err := c.disk.Entries(p.id, m.next, min(p.last, p.tailBase), room)
+	for _, b := range encoded {
+		a.Entries = append(a.Entries, Encoded{Bytes: b})
+		used += len(b)
+	}
+	return used, err
+}

@@ -1,0 +1,290 @@
+package replica
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
+)
+
+// Config holds what a Core is told at start. Durations are checked against each other by Validate.
+type Config struct {
+	Self ring.Replica
+	Boot uint64 // this start of the node
+
+	Lease         time.Duration // how long an ack lets the primary answer reads. Default 1 s
+	Drift         float64       // bound on the clocks' rate error. Default 0.2
+	BeaconEvery   time.Duration // Lease/4
+	SilentAfter   time.Duration // a peer unheard for so long takes no part. Default 750 ms
+	ResendAfter   time.Duration // entries unacked for so long are sent again. Default 500 ms
+	MaxTail       int           // uncommitted entries a partition, Busy past it. Default 8192
+	MaxFrameBytes int           // entries in one frame; one entry may exceed it. Default 256 KiB
+}
+
+// DefaultConfig is a Config without Self and Boot.
+func DefaultConfig() Config {
+	return Config{
+		Lease:         time.Second,
+		Drift:         0.2,
+		BeaconEvery:   250 * time.Millisecond,
+		SilentAfter:   750 * time.Millisecond,
+		ResendAfter:   500 * time.Millisecond,
+		MaxTail:       8192,
+		MaxFrameBytes: 256 << 10,
+	}
+}
+
+// Validate says what is wrong with c and what to write instead.
+func (c *Config) Validate() error {
+	switch {
+	case c.Self.IsZero():
+		return fmt.Errorf("replica: Self is empty")
+	case c.Boot == 0:
+		return fmt.Errorf("replica: Boot counts from 1")
+	case c.Lease <= 0:
+		return fmt.Errorf("replica: lease %v must be positive (default 1s)", c.Lease)
+	case c.Drift < 0 || c.Drift >= 1:
+		return fmt.Errorf("replica: drift %v must be at least 0 and below 1 (default 0.2)", c.Drift)
+	case c.BeaconEvery <= 0 || c.BeaconEvery > c.Lease/2:
+		return fmt.Errorf("replica: beacon interval %v must be at most half the lease of %v (default a quarter)", c.BeaconEvery, c.Lease)
+	case c.SilentAfter <= c.BeaconEvery:
+		return fmt.Errorf("replica: silent-after %v must exceed the beacon interval of %v", c.SilentAfter, c.BeaconEvery)
+	case c.ResendAfter <= 0 || c.MaxTail <= 0 || c.MaxFrameBytes <= 0:
+		return fmt.Errorf("replica: resend-after %v, max tail %d and max frame bytes %d must be positive",
+			c.ResendAfter, c.MaxTail, c.MaxFrameBytes)
+	}
+	return nil
+}
+
+// grant is how long a backup must keep its promise after it has granted a lease: the primary's clock may be slower than
+// its own by Drift.
+func (c *Config) grant() time.Duration {
+	return c.Lease + time.Duration(float64(c.Lease)*c.Drift)
+}
+
+// Disk is what the core reads of its node's store.
+type Disk interface {
+	// Head is the applied state of a key: its version, and whether it exists.
+	Head(p ring.PartitionID, key []byte) (version uint64, exists bool, err error)
+	// Entries gives encoded entries from..to of a partition's log, at least one, as many as fit maxBytes.
+	Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error)
+}
+
+// Core is the state machine. It is not safe for concurrent use.
+type Core struct {
+	Out Output
+
+	cfg        Config
+	disk       Disk
+	now        Time
+	wall       func() uint64 // see New
+	hybrid     uint64        // highest hybrid time seen or given
+	partitions map[ring.PartitionID]*partition
+	all        []*partition // in the order of their first appearance: what is looped over, so that replays are exact
+	peers      map[ring.Replica]*peer
+	order      []*peer // peers in the order of their first appearance: deterministic
+
+	position uint64 // records put out
+	synced   uint64
+	marks    fifo[mark]
+
+	applies []*partition // with committed entries not yet taken
+	active  []*partition // with requests waiting or entries unacked: looked at each tick
+}
+
+// mark ties a position of the log to what becomes durable with it.
+type mark struct {
+	position uint64
+	p        *partition
+	seq      uint64 // entries up to here, if the log was not truncated since; 0: none
+	rewrites uint64 // p.rewrites at that time
+}
+
+// New makes a Core from what the disk said at start. wall gives Unix milliseconds, for hybrid times only; it may jump.
+func New(cfg Config, disk Disk, wall func() uint64, recovered []entry.Recovered, now Time) (*Core, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	c := &Core{
+		cfg: cfg, disk: disk, wall: wall, now: now,
+		partitions: make(map[ring.PartitionID]*partition),
+		peers:      make(map[ring.Replica]*peer),
+	}
+	for i := range recovered {
+		p, err := c.recover(&recovered[i])
+		if err != nil {
+			return nil, err
+		}
+		c.add(p)
+	}
+	return c, nil
+}
+
+// recover builds a partition from its disk. It grants nothing and serves nothing until it hears a configuration, and it
+// assumes that just before it stopped it had granted a lease (rule 13).
+func (c *Core) recover(r *entry.Recovered) (*partition, error) {
+	p := newPartition(r.Partition)
+	p.restarted = true
+	p.applied, p.queued, p.committed = r.Applied, r.Applied, r.Applied
+	p.last, p.durable = r.Last, r.Last
+	p.tailBase = r.Last
+	p.epochs = append([]entry.EpochStart(nil), r.Epochs...)
+	if r.TrimEpoch != 0 {
+		p.epochs = append([]entry.EpochStart{{Epoch: r.TrimEpoch, First: r.Trim}}, p.epochs...)
+	}
+	p.grantUntil = c.now.add(c.cfg.grant())
+	if len(r.Configuration) > 0 {
+		config, err := entry.DecodeConfiguration(r.Configuration)
+		if err != nil {
+			return nil, fmt.Errorf("replica: partition %d: promised configuration: %w", r.Partition, err)
+		}
+		p.config = config
+	}
+	p.config.ID, p.config.Epoch = r.Partition, r.Promised
+	return p, nil
+}
+
+// Step consumes one event. now must not be below that of an earlier call. The results are in c.Out.
+func (c *Core) Step(now Time, ev Event) {
+	if now > c.now {
+		c.now = now
+	}
+	switch ev := ev.(type) {
+	case *Read:
+		c.read(ev)
+	case *Propose:
+		c.propose(ev)
+	case *Received:
+		c.received(ev)
+	case *Synced:
+		c.syncedTo(ev.Position)
+	case *Applied:
+		c.appliedBatch(ev.Batch)
+	case *Tick:
+		c.tick()
+	case *Configure:
+		for i := range ev.Partitions {
+			c.configure(&ev.Partitions[i])
+		}
+	case *PeerUp:
+		c.peerUp(ev)
+	case *PeerDown:
+		c.peer(ev.Peer).connected = false
+	default:
+		panic(fmt.Sprintf("replica: unknown event %T", ev))
+	}
+}
+
+// record puts out a record for the log and ties p's progress to it.
+func (c *Core) record(p *partition, r entry.Record) {
+	r.Partition = p.id
+	c.position++
+	c.Out.Records = append(c.Out.Records, r)
+	m := mark{position: c.position, p: p, rewrites: p.rewrites}
+	if r.Kind == entry.RecordEntry {
+		m.seq = r.Seq
+	}
+	if r.Kind == entry.RecordPromise {
+		p.promisePosition = c.position
+	}
+	c.marks.push(m)
+}
+
+// syncedTo moves every partition's durable point up to what position covers.
+func (c *Core) syncedTo(position uint64) {
+	if position > c.position {
+		panic(fmt.Sprintf("replica: synced to %d of %d records", position, c.position))
+	}
+	c.synced = max(c.synced, position)
+	for {
+		m, ok := c.marks.peek()
+		if !ok || m.position > c.synced {
+			return
+		}
+		c.marks.pop()
+		if m.rewrites == m.p.rewrites && m.seq > m.p.durable {
+			m.p.durable = m.seq
+		}
+		switch m.p.role {
+		case roleBackup:
+			c.ackDue(m.p)
+		case rolePrimary, roleOpening:
+			c.advanceCommit(m.p)
+		case roleNone:
+		}
+	}
+}
+
+func (c *Core) partition(id ring.PartitionID) *partition {
+	p := c.partitions[id]
+	if p == nil {
+		p = newPartition(id)
+		p.grantUntil = c.now // a store without a trace of p has granted nothing
+		c.add(p)
+	}
+	return p
+}
+
+func (c *Core) add(p *partition) {
+	c.partitions[p.id] = p
+	c.all = append(c.all, p)
+}
+
+// tick looks at peers and at active partitions only: an idle partition costs nothing.
+func (c *Core) tick() {
+	for _, r := range c.order {
+		c.beaconIfDue(r)
+	}
+	keep := c.active[:0]
+	for _, p := range c.active {
+		c.expire(p)
+		if p.leads() {
+			c.openIfReady(p)
+			c.resend(p)
+		}
+		if p.inActive = p.isActive(); p.inActive {
+			keep = append(keep, p)
+		} else {
+			p.tail.release()
+		}
+	}
+	clear(c.active[len(keep):])
+	c.active = keep
+}
+
+// Status is one partition's state, for people and checks.
+type Status struct {
+	Partition ring.PartitionID
+	Epoch     ring.Epoch
+	Role      string // "none", "backup", "opening", "primary"
+	Last      uint64
+	Durable   uint64
+	Committed uint64
+	Applied   uint64
+}
+
+// Status tells the state of every partition this node has met.
+func (c *Core) Status() []Status {
+	out := make([]Status, 0, len(c.partitions))
+	for _, p := range c.all {
+		out = append(out, Status{
+			Partition: p.id, Epoch: p.config.Epoch, Role: p.role.String(),
+			Last: p.last, Durable: p.durable, Committed: p.committed, Applied: p.applied,
+		})
+	}
+	return out
+}
+
+// Counts is how many partitions this node has in each role.
+func (c *Core) Counts() (primaries, held int) {
+	for _, p := range c.all {
+		if p.role == rolePrimary {
+			primaries++
+		}
+		if p.role != roleNone {
+			held++
+		}
+	}
+	return primaries, held
+}

@@ -1,0 +1,35 @@
+// Package replica is the replication protocol of one node as a pure state machine: primary and backups under a
+// configuration manager (after PacificA, Lin et al. 2008, and Vertical Paxos, Lamport et al. 2009), with read leases
+// granted by the backups. It has no goroutine, clock, socket or disk of its own: time, messages, syncs and applies come
+// in as events through Core.Step, and what must be done comes out of Core.Out, Core.Collect and Core.TakeApplies.
+//
+// # One Core a node
+//
+// A Core holds every partition of its node, since leases are kept alive between pairs of nodes, not of partitions, and one
+// lock, one clock reading and one set of outgoing queues serve a whole frame of requests. The caller provides that lock.
+//
+// # Pulled, not pushed
+//
+// Step only marks what is due to a peer. The peer's sender asks with Collect when the previous frame has gone out, and
+// gets one message a partition with everything since: entries join the frame that is free to take them, and acks and
+// commit points are cumulative by construction. Committed entries are pulled in the same way by TakeApplies.
+//
+// # Positions
+//
+// Records for the disk are counted from 1 in the order in which Step puts them out. The event Synced names the highest
+// count that is durable; nothing is acked, counted or promised before.
+//
+// # Rules kept here (numbers of docs/replication.md)
+//
+//	4, 24  epochs are compared on every request and message; a stale one is answered with the newer configuration
+//	5      lower epochs are refused; a promise is durable before its ack (partition.canAck)
+//	6      a restarted primary stays closed until a higher epoch arrives (partition.restarted)
+//	7      an epoch opens with a no-op durable on the whole in-sync set (openIfReady)
+//	8      entries keep the epoch they were born in; truncation at the first mismatch, never below applied (receiveAppend)
+//	9      members are (node, store id) (ring.Replica everywhere)
+//	11     the lease is checked by Read after the caller has read, before it answers
+//	12, 13 a promoted replica waits out the grants it gave, a restarted one those it may have given (grantUntil)
+//	14     a lease needs every in-sync member (leaseHolds)
+//	15     a beacon credits only what it listed, at the epoch it listed, from the sender's memory (receiveBeaconAck)
+//	17     answers show committed state: a failed condition waits for what it was judged by, and for the lease (failed)
+package replica

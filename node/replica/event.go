@@ -1,0 +1,208 @@
+package replica
+
+import (
+	"time"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
+)
+
+// Time is nanoseconds on the node's boot-time clock: it never steps back and it counts suspend.
+type Time int64
+
+func (t Time) add(d time.Duration) Time { return t + Time(d) }
+
+// Token is the caller's own name for a request; it comes back in the Answer.
+type Token any
+
+// Event is something that happened; see the types that implement it.
+type Event interface{ event() }
+
+// Configure tells decided configurations, in any order, known ones included.
+type Configure struct{ Partitions []ring.Partition }
+
+// Propose asks the primary to log a mutation. Entry holds Request, Attempt, Op, Key, Value, Attributes, WantExisted; the
+// core sets the rest. Exactly one Answer follows.
+type Propose struct {
+	Token     Token
+	Partition ring.PartitionID
+	Epoch     ring.Epoch
+	Entry     *entry.Entry
+	Condition *Condition // nil: none
+	Deadline  Time
+}
+
+// Condition must hold in the newest state for a mutation to be logged. All parts that are set must hold.
+type Condition struct {
+	IfVersions    []uint64
+	IfExists      bool
+	IfAbsent      bool
+	IfNotVersions []uint64
+}
+
+// Read asks whether a read that the caller has just made of the applied state may be answered. Result is set on return;
+// with ReadWaits exactly one Answer follows.
+type Read struct {
+	Token     Token
+	Partition ring.PartitionID
+	Epoch     ring.Epoch
+	Deadline  Time
+
+	Result ReadResult
+	Answer Answer // with ReadRefused
+}
+
+// ReadResult is what the core says to a Read.
+type ReadResult uint8
+
+// The results of a Read.
+const (
+	ReadAllowed ReadResult = iota + 1 // answer with what was read
+	ReadWaits                         // hold what was read until the Answer
+	ReadRefused
+)
+
+// Received is a frame from a peer, its entries decoded and their checksums checked by the caller.
+type Received struct {
+	From  ring.Replica
+	Boot  uint64
+	Frame *Frame
+}
+
+// PeerUp says that frames can be sent to a peer, on a new connection: whatever was on its way before may be lost.
+type PeerUp struct {
+	Peer ring.Replica
+	Boot uint64
+}
+
+// PeerDown says that they cannot.
+type PeerDown struct{ Peer ring.Replica }
+
+// Synced says that every record up to a position is durable.
+type Synced struct{ Position uint64 }
+
+// Applied says that what TakeApplies gave is visible to reads.
+type Applied struct{ Batch []Apply }
+
+// Tick lets time pass; due at least every quarter of the beacon interval.
+type Tick struct{}
+
+func (*Configure) event() {}
+func (*Propose) event()   {}
+func (*Read) event()      {}
+func (*Received) event()  {}
+func (*PeerUp) event()    {}
+func (*PeerDown) event()  {}
+func (*Synced) event()    {}
+func (*Applied) event()   {}
+func (*Tick) event()      {}
+
+// Verdict is how a request ended.
+type Verdict uint8
+
+// The verdicts. Only OutcomeUnknown leaves open whether a mutation happens.
+const (
+	OK                 Verdict = iota + 1
+	NotPrimary                 // Configuration is set if this node knows a newer one than the request's
+	Busy                       // too much is waiting; nothing was logged
+	Unavailable                // the partition cannot serve now; nothing was logged
+	PreconditionFailed         // Version and Existed tell the state that did not match
+	OutcomeUnknown             // logged, and not committed in time
+	TooLate                    // the deadline passed before anything was logged
+	Failed                     // the disk gave an error; Err is set, nothing was logged
+)
+
+// Answer ends a request.
+type Answer struct {
+	Token         Token
+	Verdict       Verdict
+	Version       uint64
+	Existed       bool
+	Configuration *ring.Partition // shared, not to be modified
+	Reason        string          // for people, with Unavailable and Busy
+	Err           error
+}
+
+// Apply is one committed entry to be made visible.
+type Apply struct {
+	Partition ring.PartitionID
+	Entry     *entry.Entry
+}
+
+// Output collects what Step asks for. The caller takes Records and Answers and empties both, and calls Collect for each
+// of Wake and TakeApplies if Applies is set.
+type Output struct {
+	Records []entry.Record // to be appended to the log, in this order
+	Answers []Answer
+	Wake    []ring.Replica // peers that have something to collect
+	Applies bool           // there is something to apply
+}
+
+// Reset empties o and keeps its memory.
+func (o *Output) Reset() {
+	clear(o.Records)
+	clear(o.Answers)
+	o.Records, o.Answers, o.Wake, o.Applies = o.Records[:0], o.Answers[:0], o.Wake[:0], false
+}
+
+// Frame is what one node tells another in one message.
+type Frame struct {
+	SentAt    Time // the sender's clock, echoed in acks
+	Appends   []Append
+	Acks      []Ack
+	Beacon    *Beacon
+	BeaconAck *BeaconAck
+}
+
+// Empty reports whether there is nothing in f.
+func (f *Frame) Empty() bool {
+	return len(f.Appends) == 0 && len(f.Acks) == 0 && f.Beacon == nil && f.BeaconAck == nil
+}
+
+// Append carries entries of one partition from its primary.
+type Append struct {
+	Partition     ring.PartitionID
+	Epoch         ring.Epoch
+	PrevSeq       uint64
+	PrevEpoch     ring.Epoch
+	Entries       []Encoded // seqs PrevSeq+1, PrevSeq+2, …
+	Committed     uint64
+	Barrier       uint64
+	Configuration *ring.Partition // until the receiver has acked one of the epoch
+}
+
+// Encoded is an entry with the bytes that stand for it everywhere.
+type Encoded struct {
+	Entry *entry.Entry // nil in collected frames: the receiver decodes Bytes
+	Bytes []byte
+}
+
+// Ack says what a backup has, and grants a lease.
+type Ack struct {
+	Partition ring.PartitionID
+	Epoch     ring.Epoch // what the backup promised
+	Match     uint64
+	Mismatch  bool
+	Hint      uint64
+	SentAt    Time
+	Barrier   uint64
+}
+
+// Beacon lists the partitions that the sender leads and the receiver backs.
+type Beacon struct {
+	Number  uint64
+	Entries []BeaconEntry
+}
+
+// BeaconEntry is one partition of a Beacon.
+type BeaconEntry struct {
+	Partition ring.PartitionID
+	Epoch     ring.Epoch
+	Committed uint64
+}
+
+// BeaconAck grants leases for what the beacon of that number listed, but the exceptions.
+type BeaconAck struct {
+	Number     uint64
+	Exceptions []ring.PartitionID
+}

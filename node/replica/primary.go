@@ -1,0 +1,248 @@
+package replica
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
+)
+
+// lead begins an epoch as its primary: the promise is on its way to the disk, a no-op is appended, and every other
+// member is asked how far its log agrees. Requests are taken only once openIfReady is content.
+func (c *Core) lead(p *partition) {
+	p.role = roleOpening
+	p.members = p.members[:0]
+	for _, r := range p.config.InSync {
+		if r != c.cfg.Self {
+			p.members = append(p.members, member{peer: c.peer(r), inSync: true})
+		}
+	}
+	for _, r := range p.config.Joining {
+		if r != c.cfg.Self {
+			p.members = append(p.members, member{peer: c.peer(r)})
+		}
+	}
+	p.openSeq = p.last + 1
+	for i := range p.members {
+		m := &p.members[i]
+		m.next, m.probing, m.progress = p.openSeq, true, c.now
+	}
+	c.append(p, &entry.Entry{Op: entry.OpNoop}, nil, 0)
+	c.activate(p)
+}
+
+// append gives e its place in the log and sends it on its way to this disk and to every member at once.
+func (c *Core) append(p *partition, e *entry.Entry, token Token, deadline Time) {
+	e.Seq, e.Epoch = p.last+1, p.config.Epoch
+	c.hybrid = max(c.hybrid+1, c.wall()<<16)
+	e.HybridTime = c.hybrid
+	c.push(p, tailEntry{entry: e, bytes: entry.Encode(nil, e), token: token, deadline: deadline})
+	for i := range p.members {
+		m := &p.members[i]
+		if !m.inFlight {
+			c.sendDue(p, m)
+		}
+	}
+	c.activate(p)
+}
+
+// propose is step 1 of a write.
+func (c *Core) propose(ev *Propose) {
+	p := c.partitions[ev.Partition]
+	if refusal, ok := c.refusal(p, ev); ok {
+		refusal.Token = ev.Token
+		c.answer(refusal)
+		return
+	}
+	e := ev.Entry
+	if ev.Condition != nil || e.WantExisted || e.Op == entry.OpDelete {
+		done, err := c.judge(p, ev)
+		if err != nil {
+			c.answer(Answer{Token: ev.Token, Verdict: Failed, Err: err})
+			return
+		}
+		if done {
+			return
+		}
+	}
+	c.append(p, e, ev.Token, ev.Deadline)
+}
+
+// refusal says why a mutation cannot even be judged now.
+func (c *Core) refusal(p *partition, ev *Propose) (Answer, bool) {
+	if a, refused := c.misrouted(p, ev.Epoch); refused {
+		return a, true
+	}
+	switch {
+	case c.now >= ev.Deadline:
+		return Answer{Verdict: TooLate}, true
+	case p.last-p.applied >= uint64(c.cfg.MaxTail):
+		return Answer{Verdict: Busy, Reason: "too many writes of this partition are waiting"}, true
+	}
+	if reason := c.silentMember(p); reason != "" {
+		return Answer{Verdict: Unavailable, Reason: reason}, true
+	}
+	return Answer{}, false
+}
+
+// misrouted compares epochs and roles, for reads and writes alike (rules 4 and 24).
+func (c *Core) misrouted(p *partition, epoch ring.Epoch) (Answer, bool) {
+	switch {
+	case p == nil:
+		return Answer{Verdict: NotPrimary}, true
+	case p.config.Epoch > epoch:
+		newer := p.config
+		return Answer{Verdict: NotPrimary, Configuration: &newer}, true
+	case p.config.Epoch < epoch || !p.leads() && !p.restarted || p.config.Primary != c.cfg.Self:
+		return Answer{Verdict: NotPrimary}, true
+	case p.role != rolePrimary:
+		return Answer{Verdict: Unavailable, Reason: "the partition's primary has just started and is not open yet"}, true
+	}
+	return Answer{}, false
+}
+
+// silentMember names an in-sync replica without which nothing can commit now; empty if there is none.
+func (c *Core) silentMember(p *partition) string {
+	for i := range p.members {
+		m := &p.members[i]
+		if m.inSync && !c.usable(m.peer) {
+			return fmt.Sprintf("in-sync replica %s does not answer", m.peer.replica.Node)
+		}
+	}
+	return ""
+}
+
+// judge evaluates a condition against the newest state, the log's tail included, and fills what the answer needs. done
+// means that nothing is to be logged and that the request is answered or waits to be.
+func (c *Core) judge(p *partition, ev *Propose) (done bool, err error) {
+	version, exists, pending, err := c.newest(p, ev.Entry.Key)
+	if err != nil {
+		return false, err
+	}
+	ev.Entry.Existed = exists
+	if !ev.Condition.holds(version, exists) {
+		c.answerWithoutLogging(p, pending, ev.Deadline, Answer{
+			Token: ev.Token, Verdict: PreconditionFailed, Version: version, Existed: exists,
+		})
+		return true, nil
+	}
+	if ev.Entry.Op == entry.OpDelete && !exists {
+		c.answerWithoutLogging(p, pending, ev.Deadline, Answer{Token: ev.Token, Verdict: OK})
+		return true, nil
+	}
+	return false, nil
+}
+
+// newest is a key's state with every entry of the log applied. pending is the entry that made it so, 0 if applied.
+func (c *Core) newest(p *partition, key []byte) (version uint64, exists bool, pending uint64, err error) {
+	for i := p.tail.len() - 1; i >= 0; i-- {
+		e := p.tail.at(i).entry
+		if e.Op != entry.OpNoop && bytes.Equal(e.Key, key) {
+			if e.Op == entry.OpDelete {
+				return 0, false, e.Seq, nil
+			}
+			return e.Seq, true, e.Seq, nil
+		}
+	}
+	version, exists, err = c.disk.Head(p.id, key)
+	return version, exists, 0, err
+}
+
+func (k *Condition) holds(version uint64, exists bool) bool {
+	if k == nil {
+		return true
+	}
+	switch {
+	case len(k.IfVersions) > 0 && !(exists && slices.Contains(k.IfVersions, version)):
+		return false
+	case k.IfExists && !exists, k.IfAbsent && exists:
+		return false
+	case exists && slices.Contains(k.IfNotVersions, version):
+		return false
+	}
+	return true
+}
+
+// answerWithoutLogging tells committed state only (rule 17): it waits until the entry that the answer was judged by is
+// committed and applied, and needs the lease or a barrier just as a read does.
+func (c *Core) answerWithoutLogging(p *partition, pending uint64, deadline Time, a Answer) {
+	if pending == 0 && c.leaseHolds(p) {
+		c.answer(a)
+		return
+	}
+	c.wait(p, pending, deadline, a)
+}
+
+// receiveAck is step 4 of a write: progress, a lease, and perhaps a commit.
+func (c *Core) receiveAck(q *peer, a *Ack) {
+	p := c.partitions[a.Partition]
+	if p == nil || !p.leads() {
+		return
+	}
+	m := p.member(q)
+	if m == nil || a.Epoch > p.config.Epoch {
+		return // deposed: the coordinators tell who leads now
+	}
+	m.inFlight = false
+	if a.Epoch < p.config.Epoch {
+		m.knows, m.probing = false, true
+		c.sendDue(p, m)
+		return
+	}
+	m.knows = true
+	m.lease = max(m.lease, a.SentAt.add(c.cfg.Lease))
+	m.barrier = max(m.barrier, a.Barrier)
+	if a.Match > m.match {
+		m.match, m.progress = a.Match, c.now
+	}
+	if a.Mismatch {
+		m.next = max(m.match, min(a.Hint, p.last)) + 1
+		m.probing = true
+	} else {
+		m.probing = false
+		m.next = max(m.next, m.match+1)
+	}
+	if m.next <= p.last || m.barrierSent < p.barrier {
+		c.sendDue(p, m)
+	}
+	c.advanceCommit(p)
+	c.release(p)
+}
+
+// advanceCommit: an entry is committed when every in-sync replica has it on disk. In an opening epoch nothing is until
+// the no-op is (rule 7).
+func (c *Core) advanceCommit(p *partition) {
+	seq := p.durable
+	for i := range p.members {
+		if p.members[i].inSync {
+			seq = min(seq, p.members[i].match)
+		}
+	}
+	if seq < p.openSeq {
+		return
+	}
+	c.commitTo(p, seq)
+}
+
+// openIfReady takes requests once the epoch's promise and no-op are durable everywhere and applied here, and no grant
+// that this replica gave to another primary can still be in use (rules 7, 12, 13).
+func (c *Core) openIfReady(p *partition) {
+	if p.role == roleOpening && p.applied >= p.openSeq && c.canAck(p) && c.now >= p.grantUntil {
+		p.role = rolePrimary
+	}
+}
+
+// resend goes back to what a member acked when it has been silent about it for too long.
+func (c *Core) resend(p *partition) {
+	for i := range p.members {
+		m := &p.members[i]
+		owed := m.match < p.last || !m.knows || m.barrier < p.barrier
+		if owed && m.peer.connected && c.now-m.progress >= Time(c.cfg.ResendAfter) {
+			c.rewind(m)
+			m.progress = c.now
+			c.sendDue(p, m)
+		}
+	}
+}
