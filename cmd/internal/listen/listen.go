@@ -1,0 +1,108 @@
+// Package listen opens the sockets of members, and refuses to open one to the world by accident.
+package listen
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// ErrExposed means an address can be reached from other machines and nobody said that it may.
+var ErrExposed = errors.New("is reachable from other machines and nothing is encrypted or authenticated yet; " +
+	"bind a loopback address such as 127.0.0.1, or give --insecure if the network is trusted")
+
+// Check judges an address to bind, "IP:PORT". Names are refused: they may resolve to any interface. Unless insecure, so is
+// whatever is not loopback.
+func Check(address string, insecure bool) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("address %q: write IP:PORT, such as 127.0.0.1:8080", address)
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return fmt.Errorf("address %q: write an IP in place of %q, such as 127.0.0.1 (0.0.0.0 for every interface)", address, host)
+	}
+	if !ip.IsLoopback() && !insecure {
+		return fmt.Errorf("address %s %w", address, ErrExposed)
+	}
+	return nil
+}
+
+// TCP checks address and listens on it. Port 0 chooses a free one.
+func TCP(address string, insecure bool) (net.Listener, error) {
+	if err := Check(address, insecure); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// Advertised is what others are told to dial: the given address, or else where the listener is bound. A listener on every
+// interface has no address to tell, so one must be given.
+func Advertised(given string, bound net.Addr) (string, error) {
+	address := given
+	if address == "" {
+		address = bound.String()
+	}
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return "", fmt.Errorf("advertised address %q: write IP:PORT", address)
+	}
+	if ap.Addr().IsUnspecified() {
+		return "", fmt.Errorf("bound to every interface (%s): say with --advertise-… which address others should dial", bound)
+	}
+	if ap.Port() == 0 {
+		return "", fmt.Errorf("advertised address %q has no port", address)
+	}
+	return address, nil
+}
+
+// attempts bounds the search of FreePorts for a port that is free for TCP and UDP alike.
+const attempts = 64
+
+// FreePort finds a loopback port that is free for TCP and UDP now. Somebody else may take it before it is used.
+func FreePort() (int, error) {
+	var last error
+	for range attempts {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, err
+		}
+		address := l.Addr().(*net.TCPAddr)
+		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: address.IP, Port: address.Port})
+		l.Close()
+		if err != nil {
+			last = err
+			continue
+		}
+		if err := u.Close(); err != nil {
+			return 0, err
+		}
+		return address.Port, nil
+	}
+	return 0, fmt.Errorf("no port is free for TCP and UDP: %w", last)
+}
+
+// FreePorts finds n different free loopback ports, as FreePort does.
+func FreePorts(n int) ([]int, error) {
+	seen := make(map[int]bool, n)
+	var ports []int
+	for tries := 0; len(ports) < n; tries++ {
+		if tries > n+attempts {
+			return nil, errors.New("too few free ports on loopback")
+		}
+		p, err := FreePort()
+		if err != nil {
+			return nil, err
+		}
+		if !seen[p] {
+			seen[p] = true
+			ports = append(ports, p)
+		}
+	}
+	return ports, nil
+}
