@@ -10,8 +10,8 @@ import (
 	"github.com/kringdb/kring/ring"
 )
 
-// Position counts the records appended since the store was opened. A record is durable once OnSynced has named its
-// position or a higher one.
+// Position counts the records appended since the store was opened, from 1. A record is durable once the callback of
+// Start has named its position or a higher one.
 type Position uint64
 
 // Errors that callers tell apart.
@@ -65,7 +65,9 @@ type Stats struct {
 	Syncs     uint64
 	Records   uint64  // appended
 	SyncP99   float64 // milliseconds, over a recent window
+	Appended  Position
 	Synced    Position
+	Unsynced  uint64 // bytes appended and not yet synced
 	FreeBytes uint64 // on the disk, 0 if not known
 }
 
@@ -78,16 +80,26 @@ type Store interface {
 	// Recovered is what Open found, in partition order; partitions without a trace are absent.
 	Recovered() []entry.Recovered
 
+	// Start names who is told of syncs, in place of Options.OnSynced. Call it at most once and before the first Append.
+	//
+	// onSynced(position, nil) says that every record up to position is durable; positions rise. onSynced(0, err) says
+	// that the store has stopped for good; it comes at most once and is the last call. Calls come one at a time from a
+	// goroutine of the store's that holds none of its locks and does nothing else meanwhile, so they should be short.
+	Start(onSynced func(Position, error))
+
 	// Append queues records for the log, in order, and returns the position of the last. It does no I/O: the log's own
-	// goroutine writes whatever is waiting in one append and syncs it once, then calls Options.OnSynced. Entry records
-	// of a partition have consecutive seqs; a gap or a step back without a RecordTruncate is a defect and panics.
+	// goroutine writes whatever is waiting in one append and syncs it once, then reports it (Start). Entry records
+	// of a partition have consecutive seqs; a gap or a step back without a RecordTruncate is a defect and panics, and so
+	// does a truncation below what was applied. Payloads are copied. The queue is bounded by what the caller has in
+	// flight (Stats.Unsynced). On a store that has stopped, records are dropped and never reported.
 	Append(records []entry.Record) Position
 	// Entries returns encoded entries from..to (inclusive) of a partition's log, as many as fit maxBytes but at least
 	// one. ErrTrimmed if from is no longer (or not yet) there. Includes entries appended but not yet synced.
 	Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error)
 
-	// Apply makes committed entries visible, all at once. Entries of one partition come in seq order. Not durable until
-	// the store's own flush; the log covers what is not flushed.
+	// Apply makes committed entries visible, all at once. Entries of one partition come in seq order, no-ops included;
+	// one that does not follow what is applied, or that the log does not hold, is a defect and panics. Not durable
+	// until the store's own flush; the log covers what is not flushed.
 	Apply(batch []Applied) error
 	// Get returns the applied state of key; false if absent. The result shares nothing with the store.
 	Get(p ring.PartitionID, key []byte) (Value, bool, error)

@@ -1,0 +1,278 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
+)
+
+// memory is the twin of the disk store that keeps everything in maps: what is appended is durable as soon as its
+// goroutine has said so, and nothing outlives Close.
+type memory struct {
+	options Options
+	wake    chan struct{} // capacity 1: something was appended, or the store is closing
+	done    chan struct{} // closed when the goroutine has ended
+
+	mu         sync.Mutex
+	identity   Identity
+	onSynced   func(Position, error)
+	partitions partitions[[]byte]
+	data       map[ring.PartitionID]map[string][]byte
+	appended   Position
+	synced     Position
+	syncs      uint64
+	logBytes   uint64
+	unsynced   uint64
+	dataBytes  uint64
+	closing    bool
+}
+
+var _ Store = (*memory)(nil)
+
+// NewMemory returns a store without a disk, for tests and simulations. Of options it uses Node, OnSynced and RetainBytes.
+func NewMemory(options Options) Store {
+	m := &memory{
+		options:  options.withDefaults(),
+		identity: Identity{Node: options.Node, Store: ring.StoreID(rand.Uint64() | 1), Boot: 1},
+		onSynced: options.OnSynced,
+		data:     make(map[ring.PartitionID]map[string][]byte),
+		wake:     make(chan struct{}, 1),
+		done:     make(chan struct{}),
+	}
+	go m.report()
+	return m
+}
+
+// report plays the part of the log's goroutine.
+func (m *memory) report() {
+	defer close(m.done)
+	for range m.wake {
+		m.mu.Lock()
+		position, closing, onSynced := m.appended, m.closing, m.onSynced
+		news := position > m.synced
+		if news {
+			m.synced, m.unsynced = position, 0
+			m.syncs++
+		}
+		m.mu.Unlock()
+		if news && onSynced != nil {
+			onSynced(position, nil)
+		}
+		if closing {
+			return
+		}
+	}
+}
+
+func (m *memory) signal() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (m *memory) Identity() Identity {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.identity
+}
+
+func (m *memory) SetClusterID(id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.identity.ClusterID != "" && m.identity.ClusterID != id {
+		return fmt.Errorf("%w: it is of cluster %q, not %q", ErrForeign, m.identity.ClusterID, id)
+	}
+	m.identity.ClusterID = id
+	return nil
+}
+
+func (m *memory) Recovered() []entry.Recovered { return nil }
+
+func (m *memory) Start(onSynced func(Position, error)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.onSynced = onSynced
+}
+
+func (m *memory) Append(records []entry.Record) Position {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return m.appended + Position(len(records))
+	}
+	for i := range records {
+		r := &records[i]
+		payload := bytes.Clone(r.Payload)
+		if err := m.partitions.make(r.Partition).record(r, payload); err != nil {
+			panic(fmt.Sprintf("store: partition %d: %v", r.Partition, err))
+		}
+		if r.Kind == entry.RecordOpen || r.Kind == entry.RecordFlip {
+			delete(m.data, r.Partition) // the twin holds no snapshots: a new generation is empty
+		}
+		m.logBytes += uint64(len(payload))
+		m.unsynced += uint64(len(payload))
+		m.appended++
+	}
+	m.signal()
+	return m.appended
+}
+
+func (m *memory) Entries(id ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return nil, ErrClosed
+	}
+	p := m.partitions.get(id)
+	if p == nil || !p.run.holds(from) {
+		return nil, errTrimmed(id, p, from)
+	}
+	var out [][]byte
+	for seq := from; seq <= min(to, p.run.last()); seq++ {
+		b := *p.run.at(seq)
+		if maxBytes -= len(b); maxBytes < 0 && len(out) > 0 {
+			break
+		}
+		out = append(out, bytes.Clone(b))
+	}
+	return out, nil
+}
+
+func errTrimmed[T any](id ring.PartitionID, p *partition[T], seq uint64) error {
+	if p == nil {
+		return fmt.Errorf("%w: partition %d has no log", ErrTrimmed, id)
+	}
+	return fmt.Errorf("%w: partition %d: entry %d, held are %d to %d", ErrTrimmed, id, seq, p.run.trim+1, p.run.last())
+}
+
+func (m *memory) Apply(batch []Applied) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return ErrClosed
+	}
+	for _, a := range batch {
+		p := m.partitions.make(a.Partition)
+		if err := p.mayApply(a.Entry.Seq); err != nil {
+			panic(fmt.Sprintf("store: partition %d: %v", a.Partition, err))
+		}
+		p.applied = a.Entry.Seq
+		m.applyOne(a.Partition, p.generation, a.Entry)
+	}
+	return nil
+}
+
+func (m *memory) applyOne(id ring.PartitionID, generation uint32, e *entry.Entry) {
+	keys := m.data[id]
+	if keys == nil {
+		keys = make(map[string][]byte)
+		m.data[id] = keys
+	}
+	if e.Op == entry.OpNoop {
+		return
+	}
+	if old, ok := keys[string(e.Key)]; ok {
+		m.dataBytes -= uint64(len(e.Key) + len(old))
+		delete(keys, string(e.Key))
+	}
+	if e.Op == entry.OpPut {
+		value := appendValue(nil, appendDataKey(nil, id, generation, e.Key), e)
+		keys[string(e.Key)] = value
+		m.dataBytes += uint64(len(e.Key) + len(value))
+	}
+}
+
+func (m *memory) Get(id ring.PartitionID, key []byte) (Value, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return Value{}, false, ErrClosed
+	}
+	b, ok := m.data[id][string(key)]
+	if !ok {
+		return Value{}, false, nil
+	}
+	var v Value
+	if err := decodeValue(appendDataKey(nil, id, m.partitions.get(id).generation, key), b, &v); err != nil {
+		return Value{}, false, err
+	}
+	v.Value = bytes.Clone(v.Value)
+	return v, true, nil
+}
+
+func (m *memory) Head(id ring.PartitionID, key []byte) (Value, int, bool, error) {
+	v, ok, err := m.Get(id, key)
+	n := len(v.Value)
+	v.Value = nil
+	return v, n, ok, err
+}
+
+func (m *memory) Count(id ring.PartitionID) (Copy, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return Copy{}, ErrClosed
+	}
+	c := Copy{Partition: id}
+	if p := m.partitions.get(id); p != nil {
+		c.Applied = p.applied
+	}
+	keys := make([]string, 0, len(m.data[id]))
+	for key := range m.data[id] {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	d := newDigest()
+	for _, key := range keys {
+		d.add([]byte(key), m.data[id][key])
+	}
+	c.Keys, c.Digest = d.keys, d.sum()
+	return c, nil
+}
+
+func (m *memory) Stats() Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return Stats{
+		LogBytes: m.logBytes, DataBytes: m.dataBytes, Syncs: m.syncs, Records: uint64(m.appended),
+		Appended: m.appended, Synced: m.synced, Unsynced: m.unsynced,
+	}
+}
+
+// Flush forgets the applied entries if the log is larger than RetainBytes.
+func (m *memory) Flush() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return ErrClosed
+	}
+	if m.logBytes <= uint64(m.options.RetainBytes) {
+		return nil
+	}
+	m.logBytes = 0
+	for _, p := range m.partitions {
+		if p == nil {
+			continue
+		}
+		p.run.trimTo(min(p.applied, p.run.last()))
+		for _, b := range p.run.items {
+			m.logBytes += uint64(len(b))
+		}
+	}
+	return nil
+}
+
+func (m *memory) Close() error {
+	m.mu.Lock()
+	m.closing = true
+	m.mu.Unlock()
+	m.signal()
+	<-m.done
+	return nil
+}

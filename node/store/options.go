@@ -1,0 +1,93 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/kringdb/kring/ring"
+)
+
+// Defaults of Options.
+const (
+	DefaultSegmentBytes  = 16 << 20
+	DefaultFlushBytes    = 8 << 20
+	DefaultFlushEvery    = time.Second
+	DefaultRetainFor     = 10 * time.Second
+	DefaultRetainBytes   = 64 << 20
+	DefaultCacheBytes    = 32 << 20
+	DefaultMemTableBytes = 16 << 20
+)
+
+// minSegmentBytes leaves room for a frame's header and a record or two.
+const minSegmentBytes = 4 << 10
+
+// Options of a store. The zero value of every field means its default.
+type Options struct {
+	// FS holds every file of the store. Default: the operating system's.
+	FS vfs.FS
+	// Node is written into a new directory and must match that of an old one (ErrForeign). Empty: whatever is there.
+	Node ring.NodeID
+	// OnSynced is told of syncs; see Store.Start, which replaces it.
+	OnSynced func(Position, error)
+
+	// SegmentBytes is the size of a file of the log, written in advance. A larger record gets a file of its own.
+	SegmentBytes int64
+	// FlushBytes is how much may be applied before the data is flushed: the most that a crash makes Open replay.
+	FlushBytes int64
+	// FlushEvery is how long applied data waits for a flush when FlushBytes is not reached.
+	FlushEvery time.Duration
+	// RetainFor is how long entries stay readable in the log, if RetainBytes allows.
+	RetainFor time.Duration
+	// RetainBytes is how large the log may grow before entries that are applied and flushed leave it early. It is no
+	// bound on entries that are not: those stay.
+	RetainBytes int64
+	// CacheBytes is the size of the block cache of the data.
+	CacheBytes int64
+	// MemTableBytes is the size of the write buffer of the data; up to four exist at a time.
+	MemTableBytes int64
+
+	// Logger hears of recovery, trouble and Pebble's troubles. Default: none.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&o.SegmentBytes, DefaultSegmentBytes)
+	setDefault(&o.FlushBytes, DefaultFlushBytes)
+	setDefault(&o.FlushEvery, DefaultFlushEvery)
+	setDefault(&o.RetainFor, DefaultRetainFor)
+	setDefault(&o.RetainBytes, DefaultRetainBytes)
+	setDefault(&o.CacheBytes, DefaultCacheBytes)
+	setDefault(&o.MemTableBytes, DefaultMemTableBytes)
+	return o
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate reports settings that cannot work together; nil if all is well.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	switch {
+	case o.SegmentBytes < minSegmentBytes || o.SegmentBytes > 1<<30:
+		return fmt.Errorf("store: SegmentBytes %d, must be %d to 1 GiB", o.SegmentBytes, minSegmentBytes)
+	case o.FlushBytes < 0 || o.FlushEvery < 0 || o.RetainFor < 0 || o.RetainBytes < 0 || o.CacheBytes < 0:
+		return errors.New("store: sizes and times must not be negative")
+	case o.MemTableBytes < 64<<10 || o.MemTableBytes > 1<<30:
+		return fmt.Errorf("store: MemTableBytes %d, must be 64 KiB to 1 GiB", o.MemTableBytes)
+	}
+	return nil
+}
