@@ -1,0 +1,153 @@
+package ring
+
+import (
+	"cmp"
+	"slices"
+)
+
+// refill gives every partition its missing copies, the most endangered partitions first.
+func (p *plan) refill() {
+	order := make([]*planPartition, 0, len(p.partitions))
+	for i := range p.partitions {
+		if part := &p.partitions[i]; !part.offline && len(part.holders) < p.copies {
+			order = append(order, part)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b *planPartition) int { return cmp.Compare(len(a.holders), len(b.holders)) })
+	for _, part := range order {
+		p.rank(part)
+		for len(part.holders) < p.copies {
+			node := p.pick(part, none)
+			if node == none {
+				break // no node is up that does not hold it; a later plan finds one
+			}
+			p.add(part, node, ReasonRepair)
+		}
+	}
+}
+
+// rank works out how well each node suits part, for pick: those joining first, then the owner, then by rendezvous.
+func (p *plan) rank(part *planPartition) {
+	for i := range p.nodes {
+		if p.nodes[i].receives {
+			p.costs[i] = p.cost(part, int32(i))
+		}
+	}
+}
+
+// cost says how well node suits part; lower is better.
+func (p *plan) cost(part *planPartition, node int32) float64 {
+	switch {
+	case slices.Contains(part.joining, node):
+		return -2
+	case part.owner == node:
+		return -1
+	}
+	return p.rendezvous.cost(part.id, node)
+}
+
+// pick chooses the node that should get a copy of part, ranked before, or none: in the zone with the fewest copies (that
+// of leaving, which is about to give its copy away, not counted), then by how full the node is, then by rank. Only if all
+// are above their cap is the cap ignored.
+func (p *plan) pick(part *planPartition, leaving int32) int32 {
+	best, bestInZone, bestTier, bestCost := none, 0, 0, 0.0
+	for i := range p.nodes {
+		n := &p.nodes[i]
+		if !n.receives || part.holds(int32(i)) {
+			continue
+		}
+		inZone := p.inZone(part, n.zone, leaving)
+		if best != none && inZone > bestInZone {
+			continue
+		}
+		tier, cost := n.tier(), p.costs[i]
+		if cost < 0 && tier < 3 {
+			tier = 0
+		}
+		if tier == 3 {
+			cost = n.ratio(1)
+		}
+		if best == none || inZone < bestInZone || tier < bestTier || tier == bestTier && cost < bestCost {
+			best, bestInZone, bestTier, bestCost = int32(i), inZone, tier, cost
+		}
+	}
+	return best
+}
+
+// tier says how urgently n may be given a copy: 0 it lacks copies, 1 it is at its share, 2 above, 3 at its cap.
+func (n *planNode) tier() int {
+	switch {
+	case n.load < n.low:
+		return 0
+	case n.load < n.tight:
+		return 1
+	case n.load < n.high:
+		return 2
+	}
+	return 3
+}
+
+func (part *planPartition) holds(node int32) bool {
+	for _, h := range part.holders {
+		if h.node == node {
+			return true
+		}
+	}
+	return false
+}
+
+// inZone counts the copies of part in zone, without the one on node except.
+func (p *plan) inZone(part *planPartition, zone, except int32) int {
+	count := 0
+	for _, h := range part.holders {
+		if h.node != except && p.nodes[h.node].zone == zone {
+			count++
+		}
+	}
+	return count
+}
+
+func (p *plan) add(part *planPartition, node int32, why Reason) {
+	part.holders = append(part.holders, holder{node, p.initial})
+	p.nodes[node].load++
+	part.because(why)
+}
+
+// replace moves a copy of part: from gives it to to.
+func (p *plan) replace(part *planPartition, from, to int32, why Reason) {
+	p.remove(part, from, why)
+	p.add(part, to, why)
+}
+
+func (p *plan) remove(part *planPartition, node int32, why Reason) {
+	for i, h := range part.holders {
+		if h.node == node {
+			part.evicted = part.evicted || h.data && !p.initial
+			part.holders = append(part.holders[:i], part.holders[i+1:]...)
+			break
+		}
+	}
+	p.nodes[node].load--
+	if part.primary == node {
+		part.primary = none
+	}
+	part.because(why)
+}
+
+func (part *planPartition) because(why Reason) {
+	if part.reason == ReasonNone || why < part.reason {
+		part.reason = why
+	}
+}
+
+// movable reports whether h may be taken from part: a copy that the plan itself has added always, a surviving one only if
+// the set is complete and has lost none yet.
+func (p *plan) movable(part *planPartition, h holder) bool {
+	return !h.data || p.initial || part.complete && !part.evicted
+}
+
+// keepsSpread reports whether moving a copy of part from one node to the other leaves the zones as even as they are.
+func (p *plan) keepsSpread(part *planPartition, from, to int32) bool {
+	zoneFrom, zoneTo := p.nodes[from].zone, p.nodes[to].zone
+	return zoneFrom == zoneTo || p.inZone(part, zoneTo, none) < p.inZone(part, zoneFrom, none)
+}
