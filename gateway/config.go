@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/ring"
+	"github.com/kringdb/kring/ring/client"
+)
+
+// Limits that no setting moves.
+const (
+	MaxKeyBytes       = ring.MaxKeyBytes // of a decoded key
+	MaxAttributeBytes = 8 << 10          // Content-Type, Content-Encoding and Kring-Meta-* of one value, names and values
+	largestValueBytes = 16 << 20         // bound of Config.MaxValueBytes
+)
+
+// KV is what the gateway needs of a client to serve keys. *client.Client is one. Errors are *kverr.Error. A value handed
+// to Put is not modified afterwards by anybody.
+type KV interface {
+	Get(ctx context.Context, key []byte, options ...client.Option) (client.Value, error)
+	Head(ctx context.Context, key []byte, options ...client.Option) (client.Value, error)
+	Put(ctx context.Context, key, value []byte, options ...client.Option) (client.Result, error)
+	Delete(ctx context.Context, key []byte, options ...client.Option) (client.Result, error)
+}
+
+// Cluster is what the gateway needs of a client to describe the cluster. *client.Client is one.
+type Cluster interface {
+	// Table is the newest table held; nil before the first.
+	Table() *ring.Table
+	Locate(key []byte) client.Location
+	// Cluster asks a coordinator.
+	Cluster(ctx context.Context) (*kringv1.GetClusterResponse, error)
+	Stats() client.Stats
+}
+
+// Backend is both; *client.Client is one.
+type Backend interface {
+	KV
+	Cluster
+}
+
+// CountCopies asks every node which copies it holds, with the keys counted on disk. Nodes that do not answer are named
+// with the reason; the error is for when nothing could be asked at all.
+type CountCopies func(ctx context.Context) (answers []*kringv1.CountCopiesResponse, silent map[ring.NodeID]error, err error)
+
+// Heartbeat sends one heartbeat to whichever coordinator answers.
+type Heartbeat func(ctx context.Context, request *kringv1.HeartbeatRequest) (*kringv1.HeartbeatResponse, error)
+
+// Config says what to serve and how much of it. DefaultConfig fills in everything but ID, Listener and Client.
+type Config struct {
+	ID       string       // names this gateway for people: "g1"
+	Listener net.Listener // HTTP, already bound; closed by Run. A TLS listener is fine
+	// AdvertiseAddress is where others reach the listener, "IP:PORT"; empty: the listener's own address.
+	AdvertiseAddress string
+	Client           Backend
+	CountCopies      CountCopies // nil: /v1/cluster/copies answers 501
+	Heartbeat        Heartbeat   // nil: none are sent
+	HeartbeatEvery   time.Duration
+
+	MaxValueBytes   int64         // of a PUT body; at most 16 MiB
+	DefaultTimeout  time.Duration // of a request that names none; 0: the client's own (client.Config.Timeout), which is cheaper
+	MaxTimeout      time.Duration // what Request-Timeout and timeout= are clipped to
+	MaxInFlight     int           // requests under /v1 at a time; past it 503
+	MaxBodyBytes    int64         // PUT bodies held at a time, over all requests; past it 503
+	MaxConnections  int           // open at a time; past it connections wait to be accepted
+	MaxHeaderBytes  int           // request line and header; a 4 KiB key takes 12 KiB fully escaped
+	HeaderTimeout   time.Duration // to send the request line and header
+	IdleTimeout     time.Duration // between requests of one connection
+	BodyGrace       time.Duration // a body may take this long …
+	BodyBytesPerSec int64         // … plus its size at this rate; slower is 408. Answers must be taken at this rate too
+	StopTimeout     time.Duration // how long Run waits for requests in flight once its context ends
+
+	// AllowedHosts are the names a Host header may carry besides IP addresses and, on a loopback listener, localhost:
+	// "kv.example.org" (any port) or "kv.example.org:8080"; "*" takes every name. The check stops a hostile page from
+	// reaching the gateway under a name of its own (DNS rebinding).
+	AllowedHosts []string
+
+	Version  string // of the binary, shown at /
+	Logger   *slog.Logger
+	Registry *prometheus.Registry // nil: one of its own
+}
+
+// DefaultConfig has every limit set.
+func DefaultConfig() Config {
+	return Config{
+		HeartbeatEvery:  200 * time.Millisecond,
+		MaxValueBytes:   1 << 20,
+		MaxTimeout:      time.Minute,
+		MaxInFlight:     8192,
+		MaxBodyBytes:    256 << 20,
+		MaxConnections:  16384,
+		MaxHeaderBytes:  32 << 10,
+		HeaderTimeout:   10 * time.Second,
+		IdleTimeout:     2 * time.Minute,
+		BodyGrace:       5 * time.Second,
+		BodyBytesPerSec: 64 << 10,
+		StopTimeout:     1500 * time.Millisecond,
+		Version:         "development",
+	}
+}
+
+// Validate says what is wrong and what to write instead.
+func (c *Config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("gateway: "+format, args...))
+		}
+	}
+	check(c.ID != "", "ID is empty: give the gateway a name, such as g1")
+	check(c.Listener != nil, "Listener is nil: bind one first")
+	check(c.Client != nil, "Client is nil: open one first")
+	check(c.MaxValueBytes > 0 && c.MaxValueBytes <= largestValueBytes,
+		"MaxValueBytes is %d: set 1 to %d", c.MaxValueBytes, largestValueBytes)
+	check(c.DefaultTimeout >= 0 && c.DefaultTimeout <= c.MaxTimeout,
+		"DefaultTimeout is %v: set 0 to MaxTimeout (%v)", c.DefaultTimeout, c.MaxTimeout)
+	check(c.MaxTimeout > 0, "MaxTimeout is %v: set a minute", c.MaxTimeout)
+	check(c.MaxInFlight > 0, "MaxInFlight is %d: set at least 1", c.MaxInFlight)
+	check(c.MaxBodyBytes >= c.MaxValueBytes,
+		"MaxBodyBytes is %d: set at least MaxValueBytes (%d)", c.MaxBodyBytes, c.MaxValueBytes)
+	check(c.MaxConnections > 0, "MaxConnections is %d: set at least 1", c.MaxConnections)
+	check(c.MaxHeaderBytes >= 16<<10, "MaxHeaderBytes is %d: set at least %d, or long keys do not fit", c.MaxHeaderBytes, 16<<10)
+	check(c.HeaderTimeout > 0, "HeaderTimeout is %v: set some seconds", c.HeaderTimeout)
+	check(c.IdleTimeout > 0, "IdleTimeout is %v: set some minutes", c.IdleTimeout)
+	check(c.BodyGrace > 0, "BodyGrace is %v: set some seconds", c.BodyGrace)
+	check(c.BodyBytesPerSec > 0, "BodyBytesPerSec is %d: set 65536", c.BodyBytesPerSec)
+	check(c.StopTimeout >= 0, "StopTimeout is %v: set 0 or more", c.StopTimeout)
+	check(c.Heartbeat == nil || c.HeartbeatEvery > 0, "HeartbeatEvery is %v: set 200ms", c.HeartbeatEvery)
+	return errors.Join(errs...)
+}

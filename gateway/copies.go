@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"sort"
+	"time"
+
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
+)
+
+// copiesTimeout is for an audit that asks for no other: every node reads all that it holds.
+const copiesTimeout = time.Minute
+
+// copiesView is what /v1/cluster/copies answers. Complete is the sentence that matters: every node answered, and every
+// partition has exactly as many copies as it should, equal to the byte. While writes go on, copies are counted at
+// different moments and may differ; on an idle cluster they may not.
+type copiesView struct {
+	Complete     bool                  `json:"complete"`
+	TableVersion uint64                `json:"table_version"`
+	Replicas     uint32                `json:"replicas"`
+	Keys         uint64                `json:"keys"`       // by the primaries
+	KeyCopies    uint64                `json:"key_copies"` // over all copies
+	Incomplete   int                   `json:"incomplete_partitions"`
+	Silent       []silentView          `json:"silent_nodes"`
+	Nodes        []nodeCopiesView      `json:"nodes"`
+	Partitions   []partitionCopiesView `json:"partitions"`
+}
+
+type silentView struct {
+	Node  ring.NodeID `json:"node"`
+	Error string      `json:"error"`
+}
+
+type nodeCopiesView struct {
+	Node   string `json:"node"`
+	Copies int    `json:"copies"`
+	Keys   uint64 `json:"keys"`
+}
+
+type partitionCopiesView struct {
+	Partition ring.PartitionID `json:"partition"`
+	Complete  bool             `json:"complete"`
+	Copies    []copyView       `json:"copies"`
+}
+
+type copyView struct {
+	Node    string `json:"node"`
+	Role    string `json:"role"` // primary, in_sync, joining, or stray: held, though the table does not say so
+	Keys    uint64 `json:"keys"`
+	Applied uint64 `json:"applied"` // sequence number up to which the copy was counted
+	Digest  string `json:"digest"`  // of all records: equal on equal copies
+}
+
+func (g *Gateway) getCopies(x *exchange, r *http.Request) error {
+	q, err := parseQuery(r.URL.RawQuery, "timeout")
+	if err != nil {
+		return err
+	}
+	timeout, err := g.timeoutOf(r, &q)
+	if err != nil {
+		return err
+	}
+	if g.config.CountCopies == nil {
+		return &refusal{
+			status: http.StatusNotImplemented, code: "not_implemented", title: "Not served here",
+			detail: "this gateway has not been given a way to ask nodes for their copies",
+		}
+	}
+	if timeout == 0 {
+		timeout = min(copiesTimeout, g.config.MaxTimeout)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	table := g.config.Client.Table()
+	if table == nil || !table.Formed() {
+		return errNoTable
+	}
+	if !g.counting.TryLock() {
+		return kverr.Retry(kverr.Busy, time.Second, "copies are being counted for somebody else; one audit at a time")
+	}
+	defer g.counting.Unlock()
+	answers, silent, err := g.config.CountCopies(ctx)
+	if err != nil {
+		return err
+	}
+	return x.sendJSON(viewCopies(table, answers, silent))
+}
+
+func viewCopies(table *ring.Table, answers []*kringv1.CountCopiesResponse, silent map[ring.NodeID]error) copiesView {
+	v := copiesView{
+		TableVersion: table.Version, Replicas: table.Settings.Replicas,
+		Silent: []silentView{}, Nodes: []nodeCopiesView{}, Partitions: make([]partitionCopiesView, len(table.Partitions)),
+	}
+	for i := range v.Partitions {
+		v.Partitions[i] = partitionCopiesView{Partition: ring.PartitionID(i), Copies: []copyView{}}
+	}
+	sort.Slice(answers, func(i, j int) bool { return answers[i].GetNodeId() < answers[j].GetNodeId() })
+	for _, answer := range answers {
+		node := nodeCopiesView{Node: answer.GetNodeId()}
+		for _, c := range answer.GetCopies() {
+			if int(c.GetPartition()) >= len(v.Partitions) {
+				continue // of a larger cluster than the table that we hold: the next audit has it
+			}
+			role := roleOf(&table.Partitions[c.GetPartition()], ring.NodeID(answer.GetNodeId()))
+			p := &v.Partitions[c.GetPartition()]
+			p.Copies = append(p.Copies, copyView{node.Node, role, c.GetKeys(), c.GetApplied(), storeText(ring.StoreID(c.GetDigest()))})
+			node.Copies++
+			node.Keys += c.GetKeys()
+			v.KeyCopies += c.GetKeys()
+			if role == "primary" {
+				v.Keys += c.GetKeys()
+			}
+		}
+		v.Nodes = append(v.Nodes, node)
+	}
+	for node, err := range silent {
+		v.Silent = append(v.Silent, silentView{node, err.Error()})
+	}
+	sort.Slice(v.Silent, func(i, j int) bool { return v.Silent[i].Node < v.Silent[j].Node })
+	for i := range v.Partitions {
+		p := &v.Partitions[i]
+		p.Complete = equalCopies(p.Copies, int(v.Replicas))
+		if !p.Complete {
+			v.Incomplete++
+		}
+	}
+	v.Complete = v.Incomplete == 0 && len(v.Silent) == 0
+	return v
+}
+
+func roleOf(p *ring.Partition, node ring.NodeID) string {
+	if p.Primary.Node == node {
+		return "primary"
+	}
+	for _, r := range p.InSync {
+		if r.Node == node {
+			return "in_sync"
+		}
+	}
+	for _, r := range p.Joining {
+		if r.Node == node {
+			return "joining"
+		}
+	}
+	return "stray"
+}
+
+// equalCopies reports whether there are exactly replicas copies, all members and all the same.
+func equalCopies(copies []copyView, replicas int) bool {
+	if len(copies) != replicas {
+		return false
+	}
+	for i := range copies {
+		c := &copies[i]
+		if c.Role == "joining" || c.Role == "stray" || c.Applied != copies[0].Applied || c.Digest != copies[0].Digest ||
+			c.Keys != copies[0].Keys {
+			return false
+		}
+	}
+	return true
+}

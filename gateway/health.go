@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/kringdb/kring/proto/kverr"
+)
+
+// sendJSON answers 200 with v, indented for people.
+func (x *exchange) sendJSON(v any) error {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding the answer: %w", err)
+	}
+	body = append(body, '\n')
+	header := x.Header()
+	header["Content-Type"] = valuesJSON
+	header["Cache-Control"] = valuesNoCache
+	x.appendLength(uint64(len(body)))
+	x.WriteHeader(http.StatusOK)
+	x.send(body)
+	return nil
+}
+
+// healthView is what /livez and /readyz answer.
+type healthView struct {
+	Status       string `json:"status"`
+	TableVersion uint64 `json:"table_version,omitempty"`
+}
+
+func (g *Gateway) getLive(x *exchange, _ *http.Request) error {
+	return x.sendJSON(healthView{Status: "live"})
+}
+
+// getReady says whether requests for keys have a chance: a formed table is held and the gateway is not stopping. It does
+// not ask whether a coordinator answers: none is needed.
+func (g *Gateway) getReady(x *exchange, _ *http.Request) error {
+	table := g.config.Client.Table()
+	switch {
+	case g.stopping.Load():
+		return kverr.New(kverr.Unavailable, "this gateway is stopping")
+	case table == nil:
+		return kverr.New(kverr.Unavailable, "no table of the ring yet: no coordinator has answered")
+	case !table.Formed():
+		return kverr.New(kverr.Unavailable, "the cluster has not formed yet; /v1/cluster says what it waits for")
+	}
+	return x.sendJSON(healthView{Status: "ready", TableVersion: table.Version})
+}
+
+// indexView is what / answers.
+type indexView struct {
+	Name    string   `json:"name"`
+	Version string   `json:"version"`
+	Gateway string   `json:"gateway"`
+	Calls   []string `json:"calls"`
+}
+
+func (g *Gateway) getIndex(x *exchange, _ *http.Request) error {
+	return x.sendJSON(indexView{
+		Name: "kring", Version: g.config.Version, Gateway: g.config.ID,
+		Calls: []string{
+			"GET, HEAD, PUT, DELETE /v1/kv/{key}",
+			"GET, HEAD, PUT, DELETE /v1/kv-base64/{base64url of the key}",
+			"GET /v1/cluster",
+			"GET /v1/cluster/members",
+			"GET /v1/cluster/ring",
+			"GET /v1/cluster/locate?key={key}",
+			"GET /v1/cluster/copies",
+			"GET /livez",
+			"GET /readyz",
+			"GET /metrics",
+		},
+	})
+}

@@ -1,0 +1,45 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+)
+
+// heartbeatTimeout is for one heartbeat. While one is on its way no other is sent.
+const heartbeatTimeout = time.Second
+
+// beat tells the coordinators, for people's eyes, that this gateway is there. Nothing depends on an answer: with the
+// coordinators away the gateway goes on, and only the metrics show it.
+func (g *Gateway) beat(ctx context.Context) {
+	ticker := time.NewTicker(g.config.HeartbeatEvery)
+	defer ticker.Stop()
+	sent, failed := g.metrics.heartbeats.WithLabelValues("ok"), g.metrics.heartbeats.WithLabelValues("failed")
+	for {
+		if g.beatOnce(ctx) {
+			sent.Inc()
+		} else if ctx.Err() == nil {
+			failed.Inc()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (g *Gateway) beatOnce(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+	defer cancel()
+	request := &kringv1.HeartbeatRequest{
+		Id: g.config.ID, Role: kringv1.HeartbeatRole_HEARTBEAT_ROLE_GATEWAY, Address: g.config.AdvertiseAddress,
+		UnixNanos: time.Now().UnixNano(), Load: &kringv1.Load{InFlight: uint32(max(g.inFlight.Load(), 0))},
+	}
+	if table := g.config.Client.Table(); table != nil {
+		request.ClusterId, request.TableVersion = table.Settings.ClusterID, table.Version
+	}
+	_, err := g.config.Heartbeat(ctx, request)
+	return err == nil
+}

@@ -1,0 +1,227 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
+	"github.com/kringdb/kring/ring/client"
+)
+
+var (
+	valuesNoCache = []string{"no-cache"}
+	valuesSandbox = []string{"sandbox"}
+	valuesBytes   = []string{"bytes"}
+)
+
+// getKey serves GET of a key.
+func (g *Gateway) getKey(x *exchange, r *http.Request) error {
+	v, done, err := g.read(x, r, g.config.Client.Get)
+	if done || err != nil {
+		return err
+	}
+	if lines := r.Header["Range"]; len(lines) == 1 {
+		return x.sendRange(r, &v, lines[0])
+	}
+	x.appendLength(uint64(len(v.Value)))
+	x.WriteHeader(http.StatusOK)
+	x.send(v.Value)
+	return nil
+}
+
+// headKey serves HEAD of a key: what GET answers, without the value. Ranges are for GET only.
+func (g *Gateway) headKey(x *exchange, r *http.Request) error {
+	v, done, err := g.read(x, r, g.config.Client.Head)
+	if done || err != nil {
+		return err
+	}
+	x.appendLength(v.Size)
+	x.WriteHeader(http.StatusOK)
+	return nil
+}
+
+type readCall func(ctx context.Context, key []byte, options ...client.Option) (client.Value, error)
+
+// read does what GET and HEAD share: everything but the body. done says that the answer is out: 304.
+func (g *Gateway) read(x *exchange, r *http.Request, call readCall) (v client.Value, done bool, err error) {
+	key, err := keyFromPath(r.URL)
+	if err != nil {
+		return v, false, err
+	}
+	q, err := parseQuery(r.URL.RawQuery, "timeout", "consistency")
+	if err != nil {
+		return v, false, err
+	}
+	if c, ok := q.get("consistency"); ok && c != "linearizable" {
+		return v, false, kverr.Newf(kverr.BadRequest, "consistency=%s is not yet supported: linearizable is", c)
+	}
+	conditions, err := parseConditions(r.Header)
+	if err != nil {
+		return v, false, err
+	}
+	ctx, cancel, err := g.deadline(r, &q)
+	if err != nil {
+		return v, false, err
+	}
+	defer cancel()
+	began := x.started
+	v, err = call(ctx, key)
+	x.node = time.Since(began)
+	x.appendOrigin(&v.Result)
+	if err != nil {
+		return v, false, err
+	}
+	switch conditions.forRead(v.Version) {
+	case http.StatusPreconditionFailed:
+		return v, false, &kverr.Error{Code: kverr.PreconditionFailed, Version: v.Version, Message: "If-Match names other versions"}
+	case http.StatusNotModified:
+		x.Header()["Cache-Control"] = valuesNoCache
+		x.appendETag(v.Version)
+		x.WriteHeader(http.StatusNotModified)
+		return v, true, nil
+	}
+	x.appendETag(v.Version)
+	header := x.Header()
+	header["Cache-Control"] = valuesNoCache
+	header["Content-Security-Policy"] = valuesSandbox
+	header["Accept-Ranges"] = valuesBytes
+	setAttributes(header, &v.Attributes)
+	if !v.Attributes.Expires.IsZero() {
+		x.text = strconv.AppendInt(x.text, secondsLeft(v.Attributes.Expires), 10)
+		x.field("Kring-Ttl")
+	}
+	return v, false, nil
+}
+
+// secondsLeft rounds up: a value that is still there has at least a second.
+func secondsLeft(expires time.Time) int64 {
+	return max(1, int64((time.Until(expires)+time.Second-1)/time.Second))
+}
+
+// putKey serves PUT.
+func (g *Gateway) putKey(x *exchange, r *http.Request) error {
+	key, options, ctx, cancel, err := g.mutation(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if len(r.Header["Content-Range"]) > 0 {
+		return kverr.New(kverr.BadRequest, "Content-Range: a value is written whole or not at all")
+	}
+	attributes, some, err := parseAttributes(r.Header)
+	if err != nil {
+		return err
+	}
+	if some {
+		options = append(options, client.WithAttributes(attributes))
+	}
+	body, release, err := g.readBody(x, r)
+	defer release()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	result, err := g.config.Client.Put(ctx, key, body, append(options, client.WantExisted())...)
+	x.node = time.Since(began)
+	x.appendOrigin(&result)
+	if err != nil {
+		return err
+	}
+	x.appendETag(result.Version)
+	if result.Existed {
+		x.WriteHeader(http.StatusNoContent)
+	} else {
+		x.WriteHeader(http.StatusCreated)
+	}
+	return nil
+}
+
+// deleteKey serves DELETE. It does not tell whether the key was there: a repeated DELETE gets the same answer.
+func (g *Gateway) deleteKey(x *exchange, r *http.Request) error {
+	key, options, ctx, cancel, err := g.mutation(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if r.ContentLength != 0 {
+		return &refusal{
+			status: http.StatusBadRequest, code: "bad_request", title: "Bad request", detail: "DELETE takes no body", close: true,
+		}
+	}
+	began := time.Now()
+	result, err := g.config.Client.Delete(ctx, key, options...)
+	x.node = time.Since(began)
+	x.appendOrigin(&result)
+	if err != nil {
+		return err
+	}
+	x.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// mutation decodes what PUT and DELETE share. cancel is never nil.
+func (g *Gateway) mutation(r *http.Request) (
+	key []byte, options []client.Option, ctx context.Context, cancel context.CancelFunc, err error,
+) {
+	fail := func(err error) ([]byte, []client.Option, context.Context, context.CancelFunc, error) {
+		return nil, nil, nil, nothing, err
+	}
+	if key, err = keyFromPath(r.URL); err != nil {
+		return fail(err)
+	}
+	q, err := parseQuery(r.URL.RawQuery, "timeout")
+	if err != nil {
+		return fail(err)
+	}
+	if len(r.Header["Idempotency-Key"]) > 0 {
+		return fail(kverr.New(kverr.BadRequest, "Idempotency-Key is not yet supported: use If-Match or If-None-Match"))
+	}
+	conditions, err := parseConditions(r.Header)
+	if err != nil {
+		return fail(err)
+	}
+	if condition, some := conditions.forMutation(); some {
+		options = append(make([]client.Option, 0, 3), client.If(condition))
+	}
+	if ctx, cancel, err = g.deadline(r, &q); err != nil {
+		return fail(err)
+	}
+	return key, options, ctx, cancel, nil
+}
+
+// appendETag gives the version as a strong entity tag.
+func (x *exchange) appendETag(version uint64) {
+	x.text = append(x.text, '"')
+	x.text = strconv.AppendUint(x.text, version, 10)
+	x.text = append(x.text, '"')
+	x.field("Etag")
+}
+
+func (x *exchange) appendLength(n uint64) {
+	x.text = strconv.AppendUint(x.text, n, 10)
+	x.field("Content-Length")
+}
+
+// appendOrigin names who served the key, if anybody did: errors of nodes have an origin too.
+func (x *exchange) appendOrigin(r *client.Result) {
+	if r.Epoch != 0 {
+		x.text = appendEpoch(x.text, r.Epoch)
+		x.field("Kring-Epoch")
+	}
+	if r.Node != "" {
+		x.text = append(x.text, r.Node...)
+		x.field("Kring-Node")
+	}
+}
+
+// appendEpoch writes what Epoch.String does, without its cost.
+func appendEpoch(b []byte, e ring.Epoch) []byte {
+	if restores := e.Restores(); restores != 0 {
+		b = strconv.AppendUint(b, uint64(restores), 10)
+		b = append(b, '.')
+	}
+	return strconv.AppendUint(b, e.Number(), 10)
+}
