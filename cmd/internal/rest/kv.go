@@ -20,8 +20,8 @@ type Answer struct {
 
 // PutOptions change a Put; the zero value changes nothing.
 type PutOptions struct {
-	IfVersion   *uint64       // only over this version; 0: only if absent
-	ContentType string // empty: none
+	IfVersion   *uint64 // only over this version; 0: only if absent
+	ContentType string  // empty: none
 }
 
 // Put stores value under key.
@@ -43,7 +43,7 @@ func (c *Client) Delete(ctx context.Context, key []byte, ifVersion *uint64) (Ans
 
 // Get opens the value of key; the caller closes Answer.Body.
 func (c *Client) Get(ctx context.Context, key []byte) (Answer, error) {
-	response, err := c.Do(ctx, Request{Method: http.MethodGet, Path: KeyPath(key)})
+	response, err := c.Do(ctx, Request{Method: http.MethodGet, Path: KeyPath(key)}) //nolint:bodyclose // the caller's
 	if err != nil {
 		return Answer{}, err
 	}
