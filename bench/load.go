@@ -1,0 +1,90 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// LoadConfig is a load phase: every key is written once.
+type LoadConfig struct {
+	Target    Target
+	Keys      Keys
+	ValueSize int // bytes
+	Workers   int // default 64
+	// Attempts for one key before the load gives up. Default 10.
+	Attempts int
+	// OnSecond is told once a second how many keys are written; nil: nobody.
+	OnSecond func(written uint64)
+}
+
+// Loaded is what a load phase did.
+type Loaded struct {
+	Keys    uint64        `json:"keys"`
+	Elapsed time.Duration `json:"elapsed_ns"`
+}
+
+// loadCounter marks the values of a load phase: above every counter that a workload reaches.
+const loadCounter = 1 << 62
+
+// Load writes every key once with a value that CheckValue accepts, and returns when all are acknowledged, or with the
+// first error that retrying did not mend.
+func Load(ctx context.Context, c LoadConfig) (Loaded, error) {
+	if c.Target == nil || c.Keys.Count == 0 || c.ValueSize < 0 {
+		return Loaded{}, errors.New("a load needs a target, at least one key and a value size of 0 or more bytes")
+	}
+	c.Workers, c.Attempts = orDefault(c.Workers, 64), orDefault(c.Attempts, 10)
+	start := time.Now()
+	var written atomic.Uint64
+	stop := everySecond(func() {
+		if c.OnSecond != nil {
+			c.OnSecond(written.Load())
+		}
+	})
+	defer stop()
+	type buffers struct{ key, value []byte }
+	perWorker := make([]buffers, c.Workers)
+	err := each(ctx, c.Keys.Count, c.Workers, func(ctx context.Context, worker int, i uint64) error {
+		b := &perWorker[worker]
+		b.key = c.Keys.Append(b.key[:0], i)
+		b.value = AppendValue(b.value[:0], b.key, loadCounter+i, c.ValueSize)
+		err := retry(ctx, c.Attempts, func() error {
+			_, err := c.Target.Put(ctx, b.key, b.value)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("load key %q: %w", b.key, err)
+		}
+		written.Add(1)
+		return nil
+	})
+	return Loaded{Keys: written.Load(), Elapsed: time.Since(start)}, err
+}
+
+func orDefault(v, d int) int {
+	if v <= 0 {
+		return d
+	}
+	return v
+}
+
+// everySecond calls f once a second until the returned function is called, which waits for a call under way.
+func everySecond(f func()) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				f()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
