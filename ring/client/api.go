@@ -77,6 +77,7 @@ type options struct {
 	condition   Condition
 	attributes  Attributes
 	wantExisted bool
+	unary       bool
 }
 
 // If makes a mutation conditional. A failed condition is kverr.PreconditionFailed with the current version.
@@ -96,13 +97,11 @@ func WithAttributes(a Attributes) Option { return func(o *options) { o.attribute
 // WantExisted asks for Result.Existed, which costs the node a read.
 func WantExisted() Option { return func(o *options) { o.wantExisted = true } }
 
+// Unary sends the request in a gRPC call of its own instead of the batch stream: for measuring what batching gains.
+func Unary() Option { return func(o *options) { o.unary = true } }
+
 // Location is where a key lives, by the table the client holds.
-type Location struct {
-	Partition    ring.Partition
-	Preferred    ring.NodeID   // the consistent-hash ring's choice
-	Members      []ring.Member // those named
-	TableVersion uint64
-}
+type Location = ring.Location
 
 // Stats count since Open; for metrics.
 type Stats struct {

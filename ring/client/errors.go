@@ -1,6 +1,24 @@
 package client
 
-import "github.com/kringdb/kring/proto/kverr"
+import (
+	"context"
+
+	"github.com/kringdb/kring/proto/kverr"
+)
 
 // errClosed is final: unlike Unavailable, it is not tried again.
 var errClosed = kverr.New(kverr.Canceled, "the client is closed")
+
+// errTimeout ends a call whose context has no deadline of its own.
+var errTimeout = kverr.New(kverr.Deadline, "no answer within the client's timeout")
+
+// contextError is what a caller gets whose ctx has ended.
+func contextError(ctx context.Context) *kverr.Error {
+	if kverr.CodeOf(ctx.Err()) == kverr.Deadline {
+		return kverr.New(kverr.Deadline, "no answer before the deadline")
+	}
+	return kverr.New(kverr.Canceled, "the caller has given up")
+}
+
+// errMoved is for requests that meet a connection whose node has gone from the table, or has moved: nothing was sent.
+var errMoved = kverr.New(kverr.Unavailable, "the node has gone or has moved to another address")

@@ -152,24 +152,35 @@ func (w *Watcher) follow(ctx context.Context, address string, onTable func(*ring
 func (w *Watcher) advance(at *ring.Table, resp *kringv1.WatchRingResponse) (*ring.Table, error) {
 	switch u := resp.GetUpdate().(type) {
 	case *kringv1.WatchRingResponse_Table:
-		t, err := ringpb.ToTable(u.Table)
+		return w.snapshot(u.Table)
+	case *kringv1.WatchRingResponse_Change:
+		if at == nil {
+			return nil, errors.New("it sent a change of the table before the table")
+		}
+		t, err := ring.Apply(at, ringpb.ToChange(u.Change))
 		if err != nil {
+			w.forget()
 			return nil, err
 		}
-		return t, w.checkCluster(t.Settings.ClusterID)
-	case *kringv1.WatchRingResponse_Change:
-		if at == nil || at.Version != u.Change.GetFromVersion() {
-			w.forget()
-			return nil, kverr.Newf(kverr.Internal, "a change of the ring's table from version %d does not fit; asking for the "+
-				"whole table", u.Change.GetFromVersion())
-		}
-		t, err := applyChange(at, u.Change)
-		if err != nil {
-			w.forget()
-		}
-		return t, err
+		return t, nil
 	}
 	return at, nil // a message that only names the leader
+}
+
+// snapshot takes a whole table.
+func (w *Watcher) snapshot(m *kringv1.Table) (*ring.Table, error) {
+	t, err := ringpb.ToTable(m)
+	if err != nil {
+		return nil, err
+	}
+	if t.Formed() { // before, even the settings may be missing
+		if err := t.Validate(); err != nil {
+			return nil, err
+		}
+	} else if held := w.Table(); held != nil && held.Formed() {
+		return nil, kverr.New(kverr.WrongCluster, "it has no cluster yet, while we hold the table of one")
+	}
+	return t, w.checkCluster(t.Settings.ClusterID)
 }
 
 // position is where to go on from.
@@ -196,7 +207,7 @@ func (w *Watcher) checkCluster(id string) error {
 	if w.clusterID == "" {
 		w.clusterID = id
 	}
-	if id != w.clusterID {
+	if id != w.clusterID && id != "" { // empty: not formed
 		return kverr.Newf(kverr.WrongCluster, "it belongs to cluster %q, not to %q: check the list of coordinators", id, w.clusterID)
 	}
 	return nil
@@ -212,13 +223,15 @@ func (w *Watcher) take(t *ring.Table) *ring.Table {
 	}
 	w.base, w.resync = t, false
 	w.updates.Add(1)
+	newer := make([]ring.Partition, 0, len(w.overlay))
 	for id, p := range w.overlay {
-		if int(id) >= len(t.Partitions) || t.Partitions[id].Epoch >= p.Epoch {
+		if current := t.Partition(id); current == nil || current.Epoch >= p.Epoch {
 			delete(w.overlay, id)
 			continue
 		}
-		t = withNewer(t, p)
+		newer = append(newer, p)
 	}
+	t = t.WithNewer(newer...)
 	w.publish(t)
 	return t
 }
@@ -229,11 +242,15 @@ func (w *Watcher) Overlay(p ring.Partition) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t := w.published.Load()
-	if t == nil || int(p.ID) >= len(t.Partitions) || p.Epoch <= t.Partitions[p.ID].Epoch {
+	if t == nil || p.Primary.IsZero() {
 		return false
 	}
-	w.overlay[p.ID] = p.Clone()
-	w.publish(withNewer(t, p))
+	if current := t.Partition(p.ID); current == nil || p.Epoch <= current.Epoch {
+		return false
+	}
+	p = p.Clone()
+	w.overlay[p.ID] = p
+	w.publish(t.WithNewer(p))
 	return true
 }
 

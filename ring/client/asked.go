@@ -1,0 +1,17 @@
+package client
+
+// Asked is what a call's options ask for.
+type Asked struct {
+	Condition   Condition
+	Attributes  Attributes
+	WantExisted bool
+}
+
+// AskedBy reads options: for those who put something else in a Client's place, such as a twin in memory for tests.
+func AskedBy(opts ...Option) Asked {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return Asked{o.condition, o.attributes, o.wantExisted}
+}

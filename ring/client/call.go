@@ -1,0 +1,170 @@
+package client
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
+	"github.com/kringdb/kring/ring/ringpb"
+)
+
+// call is one Get, Head, Put or Delete with all its attempts.
+type call struct {
+	op          kringv1.Op
+	key, value  []byte
+	mutation    bool
+	wantExisted bool
+	unary       bool
+	attributes  *kringv1.Attributes
+	condition   *kringv1.Condition
+
+	// Set as it goes.
+	partition ring.PartitionID
+	epoch     ring.Epoch  // routed by, in the last attempt
+	node      ring.NodeID // of the last attempt
+	address   string      // of the last attempt
+	attempts  int
+	shared    bool // the answer aliases a frame with other answers
+	refused   bool // counted in Stats.MasterRequests
+	fresh     int  // attempts in a row that were due to a newer configuration
+}
+
+// outcome is how an attempt ended.
+type outcome struct {
+	response      *kringv1.Response // nil if the attempt failed on the way
+	err           *kverr.Error      // nil for success
+	sent          bool              // it may have reached the node without an answer coming back
+	final         bool              // err is not to be tried again, whatever its code
+	configuration *kringv1.Partition
+}
+
+// do makes attempts until one is answered for good or the time is up.
+func (c *Client) do(ctx context.Context, q *call) (*kringv1.Response, error) {
+	if err := q.validate(); err != nil {
+		return nil, err
+	}
+	c.inFlight.Add(1)
+	defer func() {
+		c.inFlight.Add(-1)
+		c.requests.Add(1)
+	}()
+	w := getWaiter()
+	defer putWaiter(w)
+	var expired <-chan time.Time
+	if deadline, ok := ctx.Deadline(); ok {
+		w.deadline = deadline
+	} else {
+		w.deadline = time.Now().Add(c.cfg.Timeout)
+		expired = w.timeout(c.cfg.Timeout)
+		defer w.timer.Stop()
+	}
+	c.fill(w, q)
+	b := backoff{base: retryBase, max: retryMax}
+	for {
+		o := c.attempt(ctx, q, w, expired)
+		if o.err == nil {
+			q.shared = w.shared
+			return o.response, nil
+		}
+		if err := c.retry(ctx, q, &o, &b, w.deadline); err != nil {
+			return o.response, err
+		}
+	}
+}
+
+// validate refuses what no node would take.
+func (q *call) validate() error {
+	switch {
+	case len(q.key) == 0:
+		return kverr.New(kverr.BadRequest, "the key is empty: give at least one byte")
+	case len(q.key) > ring.MaxKeyBytes:
+		return kverr.Newf(kverr.KeyTooLong, "the key has %d bytes: give at most %d", len(q.key), ring.MaxKeyBytes)
+	case len(q.value) > MaxValueBytes:
+		return kverr.Newf(kverr.ValueTooLarge, "the value has %d bytes: give at most %d", len(q.value), MaxValueBytes)
+	}
+	return nil
+}
+
+// fill sets what stays the same over all attempts.
+func (c *Client) fill(w *waiter, q *call) {
+	r := &w.request
+	r.Op, r.Key, r.Value = q.op, q.key, q.value
+	r.Attributes, r.Condition, r.WantExisted = q.attributes, q.condition, q.wantExisted
+	if q.mutation {
+		copy(w.requestID[:8], c.random[:])
+		binary.BigEndian.PutUint64(w.requestID[8:], c.mutation.Add(1))
+		r.RequestId = w.requestID[:]
+	}
+	w.bytes = len(q.key) + len(q.value)
+}
+
+// attempt sends the request once to whom the table names now.
+func (c *Client) attempt(ctx context.Context, q *call, w *waiter, expired <-chan time.Time) outcome {
+	t := c.watcher.Table()
+	q.partition = ring.PartitionOf(q.key, uint32(len(t.Partitions)))
+	p := &t.Partitions[q.partition]
+	q.epoch, q.node, q.address = p.Epoch, p.Primary.Node, ""
+	m := t.Member(p.Primary.Node)
+	if m == nil {
+		// A node has told of a primary that the coordinators' stream has not brought yet.
+		return outcome{err: kverr.Newf(kverr.NotPrimary, "the address of node %s is not known yet", q.node)}
+	}
+	q.address = m.Address
+	n, err := c.pool.node(m)
+	if err != nil {
+		return outcome{err: err}
+	}
+	if err := n.admit(w.bytes); err != nil {
+		return outcome{err: err, final: true}
+	}
+	q.attempts++
+	c.attempts.Add(1)
+	w.request.Partition, w.request.Epoch = uint32(q.partition), uint64(p.Epoch)
+	if q.mutation {
+		w.request.Attempt = uint32(q.attempts)
+	}
+	if q.unary {
+		n.single(ctx, w)
+	} else {
+		n.do(ctx, w, expired)
+	}
+	n.release(w.bytes)
+	return judge(w)
+}
+
+// judge reads how the attempt ended.
+func judge(w *waiter) outcome {
+	if w.err != nil {
+		return outcome{err: w.err, sent: w.sent}
+	}
+	r := w.response
+	if r.GetCode() == kringv1.ErrorCode_ERROR_CODE_UNSPECIFIED {
+		return outcome{response: r}
+	}
+	return outcome{
+		response: r,
+		err: &kverr.Error{
+			Code: r.GetCode(), Message: r.GetMessage(), Version: r.GetVersion(),
+			RetryAfter: time.Duration(r.GetRetryAfterMillis()) * time.Millisecond,
+		},
+		configuration: r.GetConfiguration(),
+	}
+}
+
+// result says where the answer came from; resp may be nil.
+func (q *call) result(resp *kringv1.Response) Result {
+	return Result{
+		Version: resp.GetVersion(), Existed: resp.GetExisted(),
+		Partition: q.partition, Epoch: q.epoch, Node: q.node, Attempts: q.attempts,
+	}
+}
+
+// overlay takes over the configuration that came with a refusal, if it is newer than what is held.
+func (c *Client) overlay(p *kringv1.Partition) {
+	if p != nil {
+		c.watcher.Overlay(ringpb.ToPartition(p))
+	}
+}

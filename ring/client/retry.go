@@ -1,0 +1,136 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/kringdb/kring/proto/kverr"
+)
+
+// Pauses between attempts, and how much of the deadline is left for the last one.
+const (
+	retryBase   = 2 * time.Millisecond
+	retryMax    = 250 * time.Millisecond
+	retryMargin = 5 * time.Millisecond
+	// freshAttempts are made without a pause because a newer configuration has come; more in a row look like nodes that
+	// send each other's requests round in circles.
+	freshAttempts = 4
+	// leastRetryAfter is what a caller is told to wait at least once the client has given up.
+	leastRetryAfter = 100 * time.Millisecond
+)
+
+// verdict is what an error calls for.
+type verdict uint8
+
+const (
+	giveUp  verdict = iota // the error is the answer
+	unknown                // it may have happened: never tried again here
+	again                  // nothing has happened: after a pause
+	reroute                // nothing has happened, and another node is primary: as soon as it is known who
+)
+
+// judgeRetry decides by the rules:
+//
+//	answered NOT_PRIMARY, STALE_EPOCH      the node logged nothing: ask the right one
+//	answered BUSY, UNAVAILABLE             the node logged nothing: later
+//	not sent                               nothing happened: later
+//	answered OUTCOME_UNKNOWN, or lost      a read: later. A mutation: the caller must know
+//	the caller's time is up, after sending the same; a read just fails
+//	anything else                          is the answer
+func (q *call) judgeRetry(o *outcome) verdict {
+	if o.final {
+		return giveUp
+	}
+	code := o.err.Code
+	ended := code == kverr.Deadline || code == kverr.Canceled
+	switch {
+	case o.sent && q.mutation:
+		return unknown
+	case o.sent && !ended:
+		return again
+	case code == kverr.NotPrimary || code == kverr.StaleEpoch:
+		return reroute
+	case code == kverr.Busy || code == kverr.Unavailable || code == kverr.NotLeader:
+		return again
+	case code == kverr.OutcomeUnknown && !q.mutation:
+		return again
+	}
+	return giveUp
+}
+
+// retry returns nil when another attempt should be made now, having paused before it, or the error to give the caller.
+func (c *Client) retry(ctx context.Context, q *call, o *outcome, b *backoff, deadline time.Time) error {
+	v := q.judgeRetry(o)
+	switch v {
+	case giveUp:
+		return o.err
+	case unknown:
+		return kverr.Newf(kverr.OutcomeUnknown, "the request was sent to node %s and not answered: %s", q.node, o.err.Error())
+	case reroute:
+		c.overlay(o.configuration)
+		if c.newer(q) && q.fresh < freshAttempts {
+			q.fresh++
+			return nil
+		}
+	}
+	q.fresh = 0
+	if v == reroute && !c.newer(q) {
+		if !q.refused {
+			q.refused = true
+			c.master.Add(1)
+		}
+		c.refresher.ask(q.partition)
+	}
+	d := max(b.next(), o.err.RetryAfter)
+	if time.Until(deadline) < d+retryMargin {
+		return giveUpError(o.err, d)
+	}
+	if !c.pauseOrNews(ctx, q, d) {
+		e := contextError(ctx)
+		e.Message += "; the last attempt: " + o.err.Error()
+		return e
+	}
+	return nil
+}
+
+// giveUpError is err for a caller whose time does not suffice for another attempt.
+func giveUpError(err *kverr.Error, next time.Duration) error {
+	e := *err
+	e.RetryAfter = max(next, leastRetryAfter)
+	switch e.Code {
+	case kverr.NotPrimary, kverr.StaleEpoch, kverr.NotLeader, kverr.OutcomeUnknown:
+		// How this cluster routes is not the caller's business; that it may come back is.
+		e.Code, e.Message = kverr.Unavailable, "no node answers for this partition yet: "+err.Error()
+	}
+	return &e
+}
+
+// newer reports whether the table would now send q elsewhere than its last attempt.
+func (c *Client) newer(q *call) bool {
+	t := c.watcher.Table()
+	p := t.Partition(q.partition)
+	if p == nil {
+		return false
+	}
+	m := t.Member(p.Primary.Node)
+	return m != nil && (p.Epoch > q.epoch || m.Address != q.address)
+}
+
+// pauseOrNews waits for d, or until the table would send q elsewhere. It reports whether ctx is alive.
+func (c *Client) pauseOrNews(ctx context.Context, q *call, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		changed := c.watcher.Changed()
+		if c.newer(q) {
+			return true
+		}
+		select {
+		case <-t.C:
+			return true
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}

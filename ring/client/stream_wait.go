@@ -1,0 +1,105 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/kringdb/kring/proto/kverr"
+)
+
+// do sends w and waits for its answer. When it returns, the stream does not know w any more and reads neither its key nor
+// its value. The answer is in w.response, or in w.err with w.sent.
+func (s *batchStream) do(ctx context.Context, w *waiter, expired <-chan time.Time) {
+	w.clear()
+	if err := s.enqueue(w); err != nil {
+		w.err = err
+		return
+	}
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		s.leave(w, contextError(ctx))
+	case <-expired:
+		s.leave(w, errTimeout)
+	}
+}
+
+// enqueue queues w, or says why there is no stream.
+func (s *batchStream) enqueue(w *waiter) *kverr.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusing != nil {
+		return s.refusing
+	}
+	w.state = waiterQueued
+	s.queue.push(w)
+	s.rouse()
+	return nil
+}
+
+// leave ends w's wait with err, unless the answer has come meanwhile.
+func (s *batchStream) leave(w *waiter, err *kverr.Error) {
+	s.mu.Lock()
+	switch w.state {
+	case waiterDone:
+		s.mu.Unlock()
+		<-w.done
+		return
+	case waiterQueued:
+		s.queue.remove(w)
+		w.sent = false
+	case waiterOnWire:
+		s.onWire[w.id] = wireEntry{nil, w.bytes}
+		w.sent = true
+	}
+	w.state, w.err = waiterIdle, err
+	s.mu.Unlock()
+	if w.sent {
+		// Whoever takes waiters locks encoding before it unlocks mu: past this, the frame with w in it is encoded.
+		s.encoding.Lock()
+		s.encoding.Unlock() //nolint:staticcheck // a barrier, not a critical section
+	}
+}
+
+// failOnWire fails what was in frames.
+func (s *batchStream) failOnWire(err error) {
+	var ready []*waiter
+	s.mu.Lock()
+	for id, e := range s.onWire {
+		if w := e.waiter; w != nil {
+			w.err, w.sent, w.state = kverr.As(err), true, waiterDone
+			ready = append(ready, w)
+		}
+		delete(s.onWire, id)
+	}
+	s.wireBytes = 0
+	s.mu.Unlock()
+	wakeAll(ready)
+}
+
+// refuse fails what is queued, and what comes until accept.
+func (s *batchStream) refuse(err *kverr.Error) {
+	var ready []*waiter
+	s.mu.Lock()
+	s.refusing = err
+	for w := s.queue.first; w != nil; w = s.queue.first {
+		s.queue.remove(w)
+		w.err, w.sent, w.state = err, false, waiterDone
+		ready = append(ready, w)
+	}
+	s.mu.Unlock()
+	wakeAll(ready)
+}
+
+// accept ends refuse.
+func (s *batchStream) accept() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusing = nil
+}
+
+func wakeAll(ready []*waiter) {
+	for _, w := range ready {
+		w.done <- struct{}{}
+	}
+}
