@@ -173,7 +173,9 @@ func (p *plan) setShares(copies, partitions int) {
 		if n.receives && receiving > 0 {
 			n.leadShare = n.share / receiving * float64(partitions)
 		}
-		n.leadLow, _, n.leadHigh = bounds(n.leadShare)
+		low, tight, high := bounds(n.leadShare)
+		// Where partitions are few, rounding up would let a node lead far above 1.10 of its share.
+		n.leadLow, n.leadHigh = low, min(high, max(tight, int(n.leadShare*(1+2*slack))))
 	}
 }
 

@@ -14,8 +14,30 @@ func (p *plan) refill() {
 		}
 	}
 	slices.SortStableFunc(order, func(a, b *planPartition) int { return cmp.Compare(len(a.holders), len(b.holders)) })
-	for _, part := range order {
-		p.rank(part)
+	for len(order) > 0 {
+		alike := 1
+		for alike < len(order) && len(order[alike].holders) == len(order[0].holders) {
+			alike++
+		}
+		p.refillAlike(order[:alike])
+		order = order[alike:]
+	}
+}
+
+// refillAlike refills partitions that have equally many copies. The nodes that suit a partition in particular come first
+// for all of them, so that rendezvous hashing, which suits itself to any node, works around them and not they around it.
+func (p *plan) refillAlike(partitions []*planPartition) {
+	for _, part := range partitions {
+		for _, node := range append(part.joining, part.owner) {
+			if len(part.holders) < p.copies && p.suits(part, node) {
+				p.add(part, node, ReasonRepair)
+			}
+		}
+	}
+	for _, part := range partitions {
+		if len(part.holders) < p.copies {
+			p.rank(part)
+		}
 		for len(part.holders) < p.copies {
 			node := p.pick(part, none)
 			if node == none {
@@ -24,6 +46,23 @@ func (p *plan) refill() {
 			p.add(part, node, ReasonRepair)
 		}
 	}
+}
+
+// suits reports whether node can take a copy of part below its cap and in the zone that has fewest.
+func (p *plan) suits(part *planPartition, node int32) bool {
+	if node == none || !p.nodes[node].receives || p.nodes[node].load >= p.nodes[node].high || part.holds(node) {
+		return false
+	}
+	inZone := p.inZone(part, p.nodes[node].zone, none)
+	if inZone == 0 {
+		return true
+	}
+	for i := range p.nodes {
+		if n := &p.nodes[i]; n.receives && !part.holds(int32(i)) && p.inZone(part, n.zone, none) < inZone {
+			return false
+		}
+	}
+	return true
 }
 
 // rank works out how well each node suits part, for pick: those joining first, then the owner, then by rendezvous.
