@@ -7,6 +7,8 @@ import (
 	"io"
 	"runtime"
 	"time"
+
+	"github.com/kringdb/kring/proto/kverr"
 )
 
 // ResultFormat is raised when a field of Result changes its meaning; new fields do not raise it.
@@ -204,6 +206,17 @@ func (r *Result) WriteJSON(w io.Writer) error {
 	e.SetIndent("", "  ")
 	if err := e.Encode(r); err != nil {
 		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+// Err is what a run must not show, whatever its speed: values with wrong bytes, or nothing that succeeded.
+func (r *Result) Err() error {
+	switch n := r.Errors[kverr.Name(kverr.Corrupt)]; {
+	case n > 0:
+		return fmt.Errorf("%d values were read back wrong", n)
+	case r.Operations == 0 && r.Failed > 0:
+		return fmt.Errorf("all of %d operations failed: %s", r.Failed, formatErrors(r.Errors))
 	}
 	return nil
 }
