@@ -2,8 +2,8 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"net/http"
-	"strconv"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -17,7 +17,14 @@ import (
 // says before they lose patience. A request that asks for less gets less.
 const coordinatorTimeout = 2 * time.Second
 
-var errNoTable = kverr.Retry(kverr.Unavailable, time.Second, "this gateway holds no table of the ring yet: no coordinator has answered")
+// noTable says why the gateway has no table of the ring.
+func (g *Gateway) noTable() error {
+	reason := "no coordinator has answered yet"
+	if opening, ok := g.config.Client.(interface{ NotReady() string }); ok {
+		reason = opening.NotReady()
+	}
+	return kverr.Retry(kverr.Unavailable, time.Second, "this gateway holds no table of the ring: "+reason)
+}
 
 // askCluster asks a coordinator. An error is part of the answer, not the end of it: without coordinators the cluster
 // still serves.
@@ -49,7 +56,7 @@ func (g *Gateway) getCluster(x *exchange, r *http.Request) error {
 	}
 	table := g.config.Client.Table()
 	if table == nil {
-		return errNoTable
+		return g.noTable()
 	}
 	return x.sendJSON(viewClusterOfTable(table, unreachable))
 }
@@ -64,7 +71,7 @@ func (g *Gateway) getMembers(x *exchange, r *http.Request) error {
 	}
 	table := g.config.Client.Table()
 	if table == nil {
-		return errNoTable
+		return g.noTable()
 	}
 	return x.sendJSON(viewMembersOfTable(table, unreachable))
 }
@@ -99,7 +106,7 @@ func (g *Gateway) getRing(x *exchange, r *http.Request) error {
 	}
 	table := g.config.Client.Table()
 	if table == nil {
-		return errNoTable
+		return g.noTable()
 	}
 	header := x.Header()
 	header["Cache-Control"] = valuesNoCache
@@ -151,7 +158,7 @@ func (g *Gateway) getLocate(x *exchange, r *http.Request) error {
 	}
 	table := g.config.Client.Table()
 	if table == nil || !table.Formed() {
-		return errNoTable
+		return g.noTable()
 	}
 	location := g.config.Client.Locate(key)
 	view := locationView{
@@ -171,12 +178,5 @@ func (g *Gateway) getLocate(x *exchange, r *http.Request) error {
 	return x.sendJSON(view)
 }
 
-// storeText is how a store id is shown: sixteen hex digits, since JSON's numbers lose some of its bits.
-func storeText(id ring.StoreID) string {
-	const width = 16
-	s := strconv.FormatUint(uint64(id), 16)
-	for len(s) < width {
-		s = "0" + s
-	}
-	return s
-}
+// hex64 is how 64-bit ids and digests are shown: sixteen hex digits, since JSON's numbers lose some of their bits.
+func hex64(v uint64) string { return fmt.Sprintf("%016x", v) }

@@ -56,7 +56,7 @@ type tableView struct {
 	Partitions   []partitionView `json:"partitions"`
 }
 
-func viewReplica(r ring.Replica) replicaView { return replicaView{r.Node, storeText(r.Store)} }
+func viewReplica(r ring.Replica) replicaView { return replicaView{r.Node, hex64(uint64(r.Store))} }
 
 func viewReplicas(rs []ring.Replica) []replicaView {
 	out := make([]replicaView, len(rs))
@@ -75,7 +75,7 @@ func viewPartition(p *ring.Partition) partitionView {
 
 func viewMember(m *ring.Member) memberView {
 	return memberView{
-		Node: m.Node, Store: storeText(m.Store), Boot: m.Boot, Address: m.Address, Zone: m.Zone, Weight: m.Weight,
+		Node: m.Node, Store: hex64(uint64(m.Store)), Boot: m.Boot, Address: m.Address, Zone: m.Zone, Weight: m.Weight,
 		State: m.State.String(),
 	}
 }

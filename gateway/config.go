@@ -22,8 +22,8 @@ const (
 	largestValueBytes = 16 << 20         // bound of Config.MaxValueBytes
 )
 
-// KV is what the gateway needs of a client to serve keys. *client.Client is one. Errors are *kverr.Error. A value handed
-// to Put is not modified afterwards by anybody.
+// KV is what the gateway needs of a client to serve keys. *client.Client is one. Errors are *kverr.Error. Keys and
+// values that are handed in are not kept after the call.
 type KV interface {
 	Get(ctx context.Context, key []byte, options ...client.Option) (client.Value, error)
 	Head(ctx context.Context, key []byte, options ...client.Option) (client.Value, error)
@@ -38,6 +38,8 @@ type Cluster interface {
 	Locate(key []byte) client.Location
 	// Cluster asks a coordinator.
 	Cluster(ctx context.Context) (*kringv1.GetClusterResponse, error)
+	// CountCopies has nodes count on disk: one entry a member of the table, those that do not answer with an error.
+	CountCopies(ctx context.Context, partitions ...ring.PartitionID) []client.NodeCopies
 	Stats() client.Stats
 }
 
@@ -46,10 +48,6 @@ type Backend interface {
 	KV
 	Cluster
 }
-
-// CountCopies asks every node which copies it holds, with the keys counted on disk. Nodes that do not answer are named
-// with the reason; the error is for when nothing could be asked at all.
-type CountCopies func(ctx context.Context) (answers []*kringv1.CountCopiesResponse, silent map[ring.NodeID]error, err error)
 
 // Heartbeat sends one heartbeat to whichever coordinator answers.
 type Heartbeat func(ctx context.Context, request *kringv1.HeartbeatRequest) (*kringv1.HeartbeatResponse, error)
@@ -61,8 +59,7 @@ type Config struct {
 	// AdvertiseAddress is where others reach the listener, "IP:PORT"; empty: the listener's own address.
 	AdvertiseAddress string
 	Client           Backend
-	CountCopies      CountCopies // nil: /v1/cluster/copies answers 501
-	Heartbeat        Heartbeat   // nil: none are sent
+	Heartbeat        Heartbeat // nil: none are sent
 	HeartbeatEvery   time.Duration
 
 	MaxValueBytes   int64         // of a PUT body; at most 16 MiB

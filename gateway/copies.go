@@ -3,12 +3,11 @@ package gateway
 import (
 	"context"
 	"net/http"
-	"sort"
 	"time"
 
-	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
+	"github.com/kringdb/kring/ring/client"
 )
 
 // copiesTimeout is for an audit that asks for no other: every node reads all that it holds.
@@ -35,9 +34,9 @@ type silentView struct {
 }
 
 type nodeCopiesView struct {
-	Node   string `json:"node"`
-	Copies int    `json:"copies"`
-	Keys   uint64 `json:"keys"`
+	Node   ring.NodeID `json:"node"`
+	Copies int         `json:"copies"`
+	Keys   uint64      `json:"keys"`
 }
 
 type partitionCopiesView struct {
@@ -47,11 +46,11 @@ type partitionCopiesView struct {
 }
 
 type copyView struct {
-	Node    string `json:"node"`
-	Role    string `json:"role"` // primary, in_sync, joining, or stray: held, though the table does not say so
-	Keys    uint64 `json:"keys"`
-	Applied uint64 `json:"applied"` // sequence number up to which the copy was counted
-	Digest  string `json:"digest"`  // of all records: equal on equal copies
+	Node    ring.NodeID `json:"node"`
+	Role    string      `json:"role"` // primary, in_sync, joining, or stray: held, though the table does not say so
+	Keys    uint64      `json:"keys"`
+	Applied uint64      `json:"applied"` // sequence number up to which the copy was counted
+	Digest  string      `json:"digest"`  // of all records: equal on equal copies
 }
 
 func (g *Gateway) getCopies(x *exchange, r *http.Request) error {
@@ -63,12 +62,6 @@ func (g *Gateway) getCopies(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if g.config.CountCopies == nil {
-		return &refusal{
-			status: http.StatusNotImplemented, code: "not_implemented", title: "Not served here",
-			detail: "this gateway has not been given a way to ask nodes for their copies",
-		}
-	}
 	if timeout == 0 {
 		timeout = min(copiesTimeout, g.config.MaxTimeout)
 	}
@@ -76,20 +69,16 @@ func (g *Gateway) getCopies(x *exchange, r *http.Request) error {
 	defer cancel()
 	table := g.config.Client.Table()
 	if table == nil || !table.Formed() {
-		return errNoTable
+		return g.noTable()
 	}
 	if !g.counting.TryLock() {
 		return kverr.Retry(kverr.Busy, time.Second, "copies are being counted for somebody else; one audit at a time")
 	}
 	defer g.counting.Unlock()
-	answers, silent, err := g.config.CountCopies(ctx)
-	if err != nil {
-		return err
-	}
-	return x.sendJSON(viewCopies(table, answers, silent))
+	return x.sendJSON(viewCopies(table, g.config.Client.CountCopies(ctx)))
 }
 
-func viewCopies(table *ring.Table, answers []*kringv1.CountCopiesResponse, silent map[ring.NodeID]error) copiesView {
+func viewCopies(table *ring.Table, answers []client.NodeCopies) copiesView {
 	v := copiesView{
 		TableVersion: table.Version, Replicas: table.Settings.Replicas,
 		Silent: []silentView{}, Nodes: []nodeCopiesView{}, Partitions: make([]partitionCopiesView, len(table.Partitions)),
@@ -97,29 +86,13 @@ func viewCopies(table *ring.Table, answers []*kringv1.CountCopiesResponse, silen
 	for i := range v.Partitions {
 		v.Partitions[i] = partitionCopiesView{Partition: ring.PartitionID(i), Copies: []copyView{}}
 	}
-	sort.Slice(answers, func(i, j int) bool { return answers[i].GetNodeId() < answers[j].GetNodeId() })
 	for _, answer := range answers {
-		node := nodeCopiesView{Node: answer.GetNodeId()}
-		for _, c := range answer.GetCopies() {
-			if int(c.GetPartition()) >= len(v.Partitions) {
-				continue // of a larger cluster than the table that we hold: the next audit has it
-			}
-			role := roleOf(&table.Partitions[c.GetPartition()], ring.NodeID(answer.GetNodeId()))
-			p := &v.Partitions[c.GetPartition()]
-			p.Copies = append(p.Copies, copyView{node.Node, role, c.GetKeys(), c.GetApplied(), storeText(ring.StoreID(c.GetDigest()))})
-			node.Copies++
-			node.Keys += c.GetKeys()
-			v.KeyCopies += c.GetKeys()
-			if role == "primary" {
-				v.Keys += c.GetKeys()
-			}
+		if answer.Err != nil {
+			v.Silent = append(v.Silent, silentView{answer.Node, answer.Err.Error()})
+			continue
 		}
-		v.Nodes = append(v.Nodes, node)
+		v.addNode(table, answer)
 	}
-	for node, err := range silent {
-		v.Silent = append(v.Silent, silentView{node, err.Error()})
-	}
-	sort.Slice(v.Silent, func(i, j int) bool { return v.Silent[i].Node < v.Silent[j].Node })
 	for i := range v.Partitions {
 		p := &v.Partitions[i]
 		p.Complete = equalCopies(p.Copies, int(v.Replicas))
@@ -129,6 +102,25 @@ func viewCopies(table *ring.Table, answers []*kringv1.CountCopiesResponse, silen
 	}
 	v.Complete = v.Incomplete == 0 && len(v.Silent) == 0
 	return v
+}
+
+func (v *copiesView) addNode(table *ring.Table, answer client.NodeCopies) {
+	node := nodeCopiesView{Node: answer.Node}
+	for _, c := range answer.Copies {
+		if int(c.GetPartition()) >= len(v.Partitions) {
+			continue // no partition of the table's: it can have no role
+		}
+		role := roleOf(&table.Partitions[c.GetPartition()], answer.Node)
+		p := &v.Partitions[c.GetPartition()]
+		p.Copies = append(p.Copies, copyView{node.Node, role, c.GetKeys(), c.GetApplied(), hex64(c.GetDigest())})
+		node.Copies++
+		node.Keys += c.GetKeys()
+		v.KeyCopies += c.GetKeys()
+		if role == "primary" {
+			v.Keys += c.GetKeys()
+		}
+	}
+	v.Nodes = append(v.Nodes, node)
 }
 
 func roleOf(p *ring.Partition, node ring.NodeID) string {

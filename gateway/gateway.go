@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -100,11 +99,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 			g.log.Warn("closing connections", "error", err)
 		}
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("gateway: serving ended with: %w", err)
+	}
 	return nil
-}
-
-// serverLog takes what net/http has to say of single connections: clients that go away, TLS handshakes that fail.
-func (g *Gateway) serverLog() *log.Logger {
-	return slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)
 }

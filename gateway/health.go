@@ -42,7 +42,7 @@ func (g *Gateway) getReady(x *exchange, _ *http.Request) error {
 	case g.stopping.Load():
 		return kverr.New(kverr.Unavailable, "this gateway is stopping")
 	case table == nil:
-		return kverr.New(kverr.Unavailable, "no table of the ring yet: no coordinator has answered")
+		return g.noTable()
 	case !table.Formed():
 		return kverr.New(kverr.Unavailable, "the cluster has not formed yet; /v1/cluster says what it waits for")
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -160,8 +161,8 @@ func (g *Gateway) newServer(l *listener) *http.Server {
 		// that takes the largest value at the least rate.
 		WriteTimeout:   c.MaxTimeout + 2*(c.BodyGrace+bodyTime(c.MaxValueBytes, c.BodyBytesPerSec)),
 		MaxHeaderBytes: c.MaxHeaderBytes,
-		ErrorLog:       g.serverLog(),
+		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug), // of single connections: clients that go away
 		ConnContext:    connContext,
-		ConnState:      connState,
+		ConnState:      l.connState,
 	}
 }
