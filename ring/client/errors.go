@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"io"
 
 	"github.com/kringdb/kring/proto/kverr"
 )
@@ -22,3 +24,11 @@ func contextError(ctx context.Context) *kverr.Error {
 
 // errMoved is for requests that meet a connection whose node has gone from the table, or has moved: nothing was sent.
 var errMoved = kverr.New(kverr.Unavailable, "the node has gone or has moved to another address")
+
+// lostError is for requests whose stream has ended, for whatever reason the node gave.
+func lostError(err error) *kverr.Error {
+	if errors.Is(err, io.EOF) {
+		return kverr.New(kverr.Unavailable, "the node ended the stream")
+	}
+	return kverr.Newf(kverr.Unavailable, "the stream to the node broke: %v", kverr.FromGRPC(err))
+}

@@ -66,24 +66,23 @@ func (c *Client) retry(ctx context.Context, q *call, o *outcome, b *backoff, dea
 		return o.err
 	case unknown:
 		return kverr.Newf(kverr.OutcomeUnknown, "the request was sent to node %s and not answered: %s", q.node, o.err.Error())
-	case reroute:
-		c.overlay(o.configuration)
-		if c.newer(q) && q.fresh < freshAttempts {
-			q.fresh++
-			return nil
-		}
+	}
+	c.overlay(o.configuration)
+	known := c.newer(q)
+	if known && q.fresh < freshAttempts {
+		q.fresh++
+		return nil
 	}
 	q.fresh = 0
-	if v == reroute && !c.newer(q) {
-		if !q.refused {
-			q.refused = true
-			c.master.Add(1)
-		}
-		c.refresher.ask(q.partition)
+	if v == reroute && !known {
+		c.askMaster(q)
 	}
 	d := max(b.next(), o.err.RetryAfter)
 	if time.Until(deadline) < d+retryMargin {
 		return giveUpError(o.err, d)
+	}
+	if known && pause(ctx, d) {
+		return nil
 	}
 	if !c.pauseOrNews(ctx, q, d) {
 		e := contextError(ctx)
@@ -91,6 +90,15 @@ func (c *Client) retry(ctx context.Context, q *call, o *outcome, b *backoff, dea
 		return e
 	}
 	return nil
+}
+
+// askMaster has the coordinators asked who is primary.
+func (c *Client) askMaster(q *call) {
+	if !q.refused {
+		q.refused = true
+		c.master.Add(1)
+	}
+	c.refresher.ask(q.partition)
 }
 
 // giveUpError is err for a caller whose time does not suffice for another attempt.

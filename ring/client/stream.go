@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -120,6 +119,7 @@ func (s *batchStream) awaitWork(ctx context.Context) bool {
 // session opens one stream, serves it until it breaks, and fails what was on the wire. It reports whether the node had
 // answered anything.
 func (s *batchStream) session(ctx context.Context) (answered bool, err error) {
+	closed := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := s.open(ctx)
@@ -139,12 +139,12 @@ func (s *batchStream) session(ctx context.Context) (answered bool, err error) {
 	s.send(ctx, stream)
 	cancel()
 	// The receiver's error says why the stream ended; the sender only learns that it did.
-	if err = <-received; err == io.EOF {
-		err = kverr.New(kverr.Unavailable, "the node ended the stream")
+	lost := lostError(<-received)
+	if closed.Err() != nil {
+		lost = errMoved
 	}
-	err = kverr.FromGRPC(err)
-	s.failOnWire(err)
-	return answered, err
+	s.failOnWire(lost)
+	return answered, lost
 }
 
 // send sends frames until the stream is broken or ctx ends.

@@ -62,12 +62,12 @@ func (s *batchStream) leave(w *waiter, err *kverr.Error) {
 }
 
 // failOnWire fails what was in frames.
-func (s *batchStream) failOnWire(err error) {
+func (s *batchStream) failOnWire(err *kverr.Error) {
 	var ready []*waiter
 	s.mu.Lock()
 	for id, e := range s.onWire {
 		if w := e.waiter; w != nil {
-			w.err, w.sent, w.state = kverr.As(err), true, waiterDone
+			w.err, w.sent, w.state = err, true, waiterDone
 			ready = append(ready, w)
 		}
 		delete(s.onWire, id)
