@@ -1,0 +1,162 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kringdb/kring/coordinator/gossip"
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/ring"
+	"github.com/kringdb/kring/ring/ringpb"
+)
+
+// cluster is health and load as this coordinator sees them; loads are known to the leader alone.
+func (c *Coordinator) cluster(context.Context, *kringv1.GetClusterRequest) (*kringv1.GetClusterResponse, error) {
+	now := time.Now()
+	s := c.machine.times()
+	coordinators, err := c.coordinatorInfos()
+	if err != nil {
+		return nil, err
+	}
+	resp := &kringv1.GetClusterResponse{
+		Settings: ringpb.FromSettings(s.table.Settings), TableVersion: s.table.Version, Formed: s.table.Formed(),
+		Coordinators: coordinators, Nodes: c.nodeInfos(s, now), Gateways: c.beats.gatewayList(now), Problems: problems(s),
+		ExpectedCoordinators: uint32(c.cfg.BootstrapCoordinators), ExpectedNodes: uint32(c.cfg.BootstrapNodes),
+	}
+	if !resp.GetFormed() || c.consensus.leader() == "" {
+		resp.WaitingFor = c.waitingText()
+	}
+	return resp, nil
+}
+
+// coordinatorInfos are raft's voters, and before there are any those that gossip knows.
+func (c *Coordinator) coordinatorInfos() ([]*kringv1.CoordinatorInfo, error) {
+	byID := map[string]gossip.Member{}
+	var ids []string
+	for _, m := range c.cfg.Gossip.Members() {
+		if m.Role == gossip.RoleCoordinator {
+			byID[m.ID] = m
+			ids = append(ids, m.ID)
+		}
+	}
+	servers, err := c.consensus.servers()
+	if err != nil {
+		return nil, err
+	}
+	if len(servers) > 0 {
+		ids = ids[:0]
+		for _, s := range servers {
+			ids = append(ids, string(s.ID))
+		}
+	}
+	leader := c.consensus.leader()
+	var out []*kringv1.CoordinatorInfo
+	for _, id := range ids {
+		m := byID[id]
+		info := &kringv1.CoordinatorInfo{Id: id, Address: m.GRPCAddress, Leader: id == leader, Alive: m.Alive && !m.Leaving}
+		if id == c.cfg.ID {
+			info.AppliedIndex = c.consensus.raft.AppliedIndex()
+		}
+		out = append(out, info)
+	}
+	return out, nil
+}
+
+func (c *Coordinator) nodeInfos(s *state, now time.Time) []*kringv1.NodeInfo {
+	primaries, copies := map[ring.NodeID]uint32{}, map[ring.NodeID]uint32{}
+	for i := range s.table.Partitions {
+		p := &s.table.Partitions[i]
+		primaries[p.Primary.Node]++
+		for _, r := range p.InSync {
+			copies[r.Node]++
+		}
+	}
+	out := make([]*kringv1.NodeInfo, 0, len(s.table.Members))
+	for i := range s.table.Members {
+		m := &s.table.Members[i]
+		info := &kringv1.NodeInfo{
+			Member: ringpb.FromMember(m), GossipAlive: c.nodeGossips(m.Node),
+			Primaries: primaries[m.Node], Copies: copies[m.Node], StateSinceUnixMillis: s.memberSince[m.Node],
+		}
+		if b, ok := c.beats.node(m); ok {
+			info.Load, info.TableVersion, info.ClockSkewMillis = b.load, b.tableVersion, b.skew.Milliseconds()
+			info.LastHeartbeatMillisAgo = uint64(max(now.Sub(b.at), 0).Milliseconds())
+		}
+		out = append(out, info)
+	}
+	return out
+}
+
+// problems lists what is not as it should be, sorted by partition, the worst of each.
+func problems(s *state) []*kringv1.PartitionProblem {
+	var out []*kringv1.PartitionProblem
+	for i := range s.table.Partitions {
+		if p := problemOf(s, &s.table.Partitions[i]); p != nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// problemOf dates a problem from the latest event that it needed, be it a member's going down or the configuration.
+func problemOf(s *state, p *ring.Partition) *kringv1.PartitionProblem {
+	changed := s.partitionChanged[p.ID]
+	live, firstDown, lastDown := 0, int64(0), int64(0)
+	var primaryDown int64
+	for _, r := range p.InSync {
+		m := s.table.Member(r.Node)
+		if m != nil && m.Store == r.Store && m.State != ring.MemberDown {
+			live++
+			continue
+		}
+		since := changed
+		if m != nil {
+			since = max(changed, s.memberSince[r.Node])
+		}
+		if firstDown == 0 || since < firstDown {
+			firstDown = since
+		}
+		lastDown = max(lastDown, since)
+		if r == p.Primary {
+			primaryDown = since
+		}
+	}
+	out := &kringv1.PartitionProblem{Partition: uint32(p.ID)}
+	switch {
+	case live == 0:
+		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_OFFLINE, lastDown
+	case primaryDown != 0:
+		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_LEADERLESS, primaryDown
+	case len(p.InSync) < int(s.table.Settings.Replicas):
+		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_UNDER_REPLICATED, changed
+	case live < int(s.table.Settings.Replicas):
+		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_UNDER_REPLICATED, firstDown
+	default:
+		return nil
+	}
+	return out
+}
+
+// waitingText says what is missing, for people.
+func (c *Coordinator) waitingText() string {
+	if text := c.waiting.Load(); text != nil && *text != "" {
+		return *text
+	}
+	if c.consensus.leader() == "" {
+		infos, err := c.coordinatorInfos()
+		if err != nil {
+			return err.Error()
+		}
+		alive := 0
+		for _, i := range infos {
+			if i.GetAlive() {
+				alive++
+			}
+		}
+		return fmt.Sprintf("an election: %d of %d coordinators are alive, %d must be", alive, len(infos), len(infos)/2+1)
+	}
+	return "the leader to give the cluster its id and lay it out"
+}
+
+func (c *Coordinator) setWaiting(text string) { c.waiting.Store(&text) }

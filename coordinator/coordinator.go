@@ -1,0 +1,168 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/kringdb/kring/coordinator/gossip"
+)
+
+// Coordinator is one of the cluster's masters. Make it with New, then Run it once.
+type Coordinator struct {
+	cfg         Config
+	feed        *feed
+	machine     *machine
+	beats       *heartbeats
+	metrics     *metrics
+	connections *connections
+	preferred   preferredCache
+
+	consensus *consensus             // set by Run before anything is served
+	started   atomic.Bool            // consensus is set
+	led       atomic.Bool            // leads, and has applied everything decided before
+	waiting   atomic.Pointer[string] // what is missing, for people; empty: nothing special
+	look      chan struct{}          // asks the leader to look around now
+	calls     chan struct{}          // one for each unary call in flight
+	watchers  chan struct{}          // one for each watcher
+	stopping  chan struct{}          // closed when Run begins to stop
+}
+
+// New checks the configuration and registers metrics; it starts nothing and touches no disk.
+func New(cfg Config) (*Coordinator, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.AdvertiseAddress == "" {
+		cfg.AdvertiseAddress = cfg.Listener.Addr().String()
+	}
+	if cfg.RaftAdvertise == "" {
+		cfg.RaftAdvertise = cfg.RaftListener.Addr().String()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := checkGossip(&cfg); err != nil {
+		return nil, err
+	}
+	f := newFeed()
+	c := &Coordinator{
+		cfg: cfg, feed: f, machine: newMachine(f), beats: newHeartbeats(cfg.SilentAfter, cfg.HungAfter),
+		connections: newConnections(cfg.DialOptions),
+		look:        make(chan struct{}, 1), calls: make(chan struct{}, maxCallsInFlight),
+		watchers: make(chan struct{}, maxWatchers), stopping: make(chan struct{}),
+	}
+	c.metrics = newMetrics(c)
+	if err := c.metrics.register(cfg.Registry); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// checkGossip asserts that others are told the addresses at which this coordinator is.
+func checkGossip(cfg *Config) error {
+	self, ok := cfg.Gossip.Member(cfg.ID)
+	if !ok || self.Role != gossip.RoleCoordinator {
+		return errors.New("coordinator: the gossip has another role: make it with gossip.RoleCoordinator")
+	}
+	if self.GRPCAddress != cfg.AdvertiseAddress || self.RaftAddress != cfg.RaftAdvertise {
+		return fmt.Errorf("coordinator: gossip tells others gRPC %s and raft %s, but they are at %s and %s: write the same",
+			self.GRPCAddress, self.RaftAddress, cfg.AdvertiseAddress, cfg.RaftAdvertise)
+	}
+	return nil
+}
+
+// Ready reports whether this coordinator serves, and the coordinators can decide: there is a leader and a cluster id.
+func (c *Coordinator) Ready() bool {
+	select {
+	case <-c.stopping:
+		return false
+	default:
+	}
+	return c.started.Load() && c.consensus.leader() != "" && c.feed.table().Settings.ClusterID != ""
+}
+
+// Run opens the data directory, takes part in the cluster and serves until ctx ends; it returns nil after a clean stop, and
+// an error where it cannot start or go on. It may be called once. The stop is ordered so that nobody waits for this
+// coordinator longer than needed:
+//
+//  1. the lead is given away, so that the others go on deciding;
+//  2. watchers are sent to other coordinators, calls under way end;
+//  3. raft stops, then its disk is closed.
+func (c *Coordinator) Run(ctx context.Context) (err error) {
+	d, err := openDisk(c.cfg.DataDir, c.cfg.ID, c.cfg.Logger)
+	if err != nil {
+		return errors.Join(err, c.cfg.RaftListener.Close(), c.cfg.Listener.Close())
+	}
+	defer func() { err = errors.Join(err, d.close(), c.connections.close()) }()
+	state := gossip.DiskUsed
+	if d.fresh {
+		state = gossip.DiskFresh
+	}
+	if err := c.cfg.Gossip.SetDisk(state); err != nil {
+		return errors.Join(err, c.cfg.RaftListener.Close(), c.cfg.Listener.Close())
+	}
+	if c.consensus, err = startConsensus(&c.cfg, d, c.machine); err != nil {
+		return errors.Join(err, c.cfg.Listener.Close())
+	}
+	c.started.Store(true)
+	c.cfg.Logger.Info("coordinator started", "id", c.cfg.ID, "address", c.cfg.AdvertiseAddress, "raft", c.cfg.RaftAdvertise,
+		"fresh", d.fresh)
+	err = c.runAll(ctx, d.fresh)
+	return errors.Join(err, c.consensus.close())
+}
+
+// runAll runs the server and the loops until ctx ends or one of them fails, and ends them all.
+func (c *Coordinator) runAll(ctx context.Context, fresh bool) error {
+	server := c.newServer()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.serve(server) })
+	group.Go(func() error { return c.followLeadership(ctx) })
+	group.Go(func() error { return c.watchMachine(ctx) })
+	if fresh {
+		group.Go(func() error { return c.bootstrap(ctx) })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		c.stop(server)
+		return nil
+	})
+	return group.Wait()
+}
+
+func (c *Coordinator) stop(server *grpc.Server) {
+	c.consensus.transfer()
+	close(c.stopping)
+	stopServer(server, c.cfg.StopTimeout)
+}
+
+// watchMachine ends Run where the state machine cannot go on.
+func (c *Coordinator) watchMachine(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-c.machine.fatal:
+		return c.machine.failure()
+	}
+}
+
+// lookAgain wakes the leader's loop.
+func (c *Coordinator) lookAgain() {
+	select {
+	case c.look <- struct{}{}:
+	default:
+	}
+}
+
+// sample reads a figure of raft's, 0 before it has started.
+func (c *Coordinator) sample(read func() float64) float64 {
+	if !c.started.Load() {
+		return 0
+	}
+	return read()
+}

@@ -1,0 +1,240 @@
+package coordinator
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
+)
+
+const (
+	maxGateways    = 4096
+	gatewayForgets = time.Minute // a gateway that is silent for so long is no longer listed
+)
+
+// heartbeats is what the leader has heard, in memory only: a new leader starts from nothing, and counts nobody's silence
+// before it has led for as long as that silence must last.
+type heartbeats struct {
+	silentAfter, hungAfter time.Duration
+
+	mu       sync.Mutex
+	since    time.Time // this coordinator has listened without a pause since; zero: it does not lead
+	nodes    map[ring.NodeID]beat
+	gateways map[string]gatewayBeat
+}
+
+// beat is the newest heartbeat of a node.
+type beat struct {
+	at           time.Time
+	boot         uint64
+	load         *kringv1.Load // nil: registered, and nothing since
+	tableVersion uint64
+	diskProgress uint64
+	skew         time.Duration // its wall clock minus ours, with the way here
+}
+
+type gatewayBeat struct {
+	at      time.Time
+	address string
+}
+
+func newHeartbeats(silentAfter, hungAfter time.Duration) *heartbeats {
+	return &heartbeats{
+		silentAfter: silentAfter, hungAfter: hungAfter,
+		nodes: map[ring.NodeID]beat{}, gateways: map[string]gatewayBeat{},
+	}
+}
+
+// lead begins to listen anew: at an election, and after this process itself was stopped for a while and may have missed
+// what was sent.
+func (h *heartbeats) lead(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.since = now
+}
+
+// follow forgets everything.
+func (h *heartbeats) follow() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.since = time.Time{}
+	clear(h.nodes)
+	clear(h.gateways)
+}
+
+// check refuses a heartbeat from a process that the table does not know as the node's newest start.
+func check(t *ring.Table, req *kringv1.HeartbeatRequest) error {
+	own := t.Settings.ClusterID
+	switch {
+	case own == "":
+		return kverr.New(kverr.Unavailable, "the cluster has no id yet")
+	case req.GetClusterId() != "" && req.GetClusterId() != own:
+		return kverr.Newf(kverr.WrongCluster, "the heartbeat is for cluster %s, this is cluster %s", req.GetClusterId(), own)
+	case req.GetId() == "":
+		return kverr.New(kverr.BadRequest, "a heartbeat without an id")
+	case req.GetRole() == kringv1.HeartbeatRole_HEARTBEAT_ROLE_GATEWAY:
+		return nil
+	case req.GetRole() != kringv1.HeartbeatRole_HEARTBEAT_ROLE_NODE:
+		return kverr.Newf(kverr.BadRequest, "a heartbeat of role %d, which is none", req.GetRole())
+	}
+	m := t.Member(ring.NodeID(req.GetId()))
+	switch {
+	case m == nil:
+		return kverr.Newf(kverr.NotFound, "node %s is not registered: register first", req.GetId())
+	case uint64(m.Store) != req.GetStoreId(), req.GetBootCount() < m.Boot:
+		return kverr.Newf(kverr.WrongStore, "node %s runs elsewhere: store %x, start %d is registered, this is store %x, start %d",
+			m.Node, uint64(m.Store), m.Boot, req.GetStoreId(), req.GetBootCount())
+	case req.GetBootCount() > m.Boot:
+		return kverr.Newf(kverr.Unavailable, "start %d of node %s is not registered: register first", req.GetBootCount(), m.Node)
+	}
+	return nil
+}
+
+// heard records a heartbeat that check let pass.
+func (h *heartbeats) heard(req *kringv1.HeartbeatRequest, now time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if req.GetRole() == kringv1.HeartbeatRole_HEARTBEAT_ROLE_GATEWAY {
+		return h.heardGateway(req.GetId(), req.GetAddress(), now)
+	}
+	b := beat{
+		at: now, boot: req.GetBootCount(), load: req.GetLoad(), tableVersion: req.GetTableVersion(),
+		diskProgress: req.GetDiskProgress(),
+	}
+	if req.GetUnixNanos() != 0 {
+		b.skew = time.Duration(req.GetUnixNanos() - now.UnixNano())
+	}
+	h.nodes[ring.NodeID(req.GetId())] = b
+	return nil
+}
+
+func (h *heartbeats) heardGateway(id, address string, now time.Time) error {
+	if _, known := h.gateways[id]; !known && len(h.gateways) >= maxGateways {
+		h.forgetGateways(now)
+		if len(h.gateways) >= maxGateways {
+			return kverr.Newf(kverr.Busy, "%d gateways are listed, more are not kept", maxGateways)
+		}
+	}
+	h.gateways[id] = gatewayBeat{now, address}
+	return nil
+}
+
+func (h *heartbeats) forgetGateways(now time.Time) {
+	for id, g := range h.gateways {
+		if now.Sub(g.at) > gatewayForgets {
+			delete(h.gateways, id)
+		}
+	}
+}
+
+// registered counts a registration as a sign of life.
+func (h *heartbeats) registered(m *kringv1.Member, gatewayHTTP string, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if old, ok := h.nodes[ring.NodeID(m.GetNodeId())]; !ok || old.boot != m.GetBootCount() {
+		h.nodes[ring.NodeID(m.GetNodeId())] = beat{at: now, boot: m.GetBootCount()}
+	}
+	if gatewayHTTP != "" && len(h.gateways) < maxGateways {
+		h.gateways[m.GetNodeId()] = gatewayBeat{now, gatewayHTTP}
+	}
+}
+
+// silence is how long nothing has come from the node, counted from when this coordinator began to listen at the latest.
+// heard says that something has come at all.
+func (h *heartbeats) silence(m *ring.Member, now time.Time) (silence time.Duration, heard bool) {
+	b, ok := h.nodes[m.Node]
+	heard = ok && b.boot == m.Boot
+	from := h.since
+	if heard && b.at.After(from) {
+		from = b.at
+	}
+	return now.Sub(from), heard
+}
+
+// judge says which members' states are to change: down when silent and dead by gossip, or silent for long whatever gossip
+// says (a hung process gossips on); up when heard again. Gossip alone brings nobody down.
+func (h *heartbeats) judge(t *ring.Table, gossipAlive func(ring.NodeID) bool, now time.Time) []*kringv1.SetMemberStatesCommand_MemberStateChange {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.since.IsZero() {
+		return nil
+	}
+	var changes []*kringv1.SetMemberStatesCommand_MemberStateChange
+	for i := range t.Members {
+		m := &t.Members[i]
+		silence, heard := h.silence(m, now)
+		to := m.State
+		switch {
+		case m.State == ring.MemberUp && silence > h.hungAfter:
+			to = ring.MemberDown
+		case m.State == ring.MemberUp && silence > h.silentAfter && !gossipAlive(m.Node):
+			to = ring.MemberDown
+		case m.State == ring.MemberDown && heard && silence <= h.silentAfter:
+			to = ring.MemberUp
+		}
+		if to != m.State {
+			changes = append(changes, &kringv1.SetMemberStatesCommand_MemberStateChange{
+				NodeId: string(m.Node), StoreId: uint64(m.Store), BootCount: m.Boot, State: kringv1.MemberState(to),
+			})
+		}
+	}
+	return changes
+}
+
+// alive lists the members that are up and were heard within hungAfter.
+func (h *heartbeats) alive(t *ring.Table, now time.Time) []ring.Member {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []ring.Member
+	for i := range t.Members {
+		silence, heard := h.silence(&t.Members[i], now)
+		if t.Members[i].State == ring.MemberUp && heard && silence <= h.hungAfter {
+			out = append(out, t.Members[i])
+		}
+	}
+	return out
+}
+
+// oldest is the longest silence of a member that is up, 0 while not leading.
+func (h *heartbeats) oldest(t *ring.Table, now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var longest time.Duration
+	if h.since.IsZero() {
+		return 0
+	}
+	for i := range t.Members {
+		if t.Members[i].State != ring.MemberDown {
+			silence, _ := h.silence(&t.Members[i], now)
+			longest = max(longest, silence)
+		}
+	}
+	return longest
+}
+
+// node is the newest heartbeat of m's present start.
+func (h *heartbeats) node(m *ring.Member) (beat, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b, ok := h.nodes[m.Node]
+	return b, ok && b.boot == m.Boot
+}
+
+// gatewayList is sorted by id.
+func (h *heartbeats) gatewayList(now time.Time) []*kringv1.GatewayInfo {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forgetGateways(now)
+	out := make([]*kringv1.GatewayInfo, 0, len(h.gateways))
+	for id, g := range h.gateways {
+		out = append(out, &kringv1.GatewayInfo{
+			Id: id, HttpAddress: g.address, LastHeartbeatMillisAgo: uint64(max(now.Sub(g.at), 0).Milliseconds()),
+		})
+	}
+	slices.SortFunc(out, func(a, b *kringv1.GatewayInfo) int { return cmp.Compare(a.GetId(), b.GetId()) })
+	return out
+}

@@ -1,0 +1,215 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
+	"github.com/kringdb/kring/ring/ringpb"
+)
+
+const (
+	leadEvery      = 100 * time.Millisecond // the leader looks around
+	stallAfter     = 3 * leadEvery          // a look that comes so late means that this process was stopped
+	barrierTimeout = 10 * time.Second
+	clusterIDBytes = 16
+)
+
+// followLeadership runs a session of lead for every time this coordinator is elected. raft's channel keeps only the newest
+// word, so a lead lost and won again may show as won twice.
+func (c *Coordinator) followLeadership(ctx context.Context) error {
+	var stop func()
+	end := func() {
+		if stop != nil {
+			stop()
+			stop = nil
+		}
+	}
+	defer end()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case won := <-c.consensus.raft.LeaderCh():
+			end()
+			if won {
+				stop = c.startLeading(ctx)
+			}
+		}
+	}
+}
+
+func (c *Coordinator) startLeading(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.lead(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// lead is what only the leader does, until ctx ends.
+func (c *Coordinator) lead(ctx context.Context) {
+	// Everything decided before this lead must be in the table before anything is concluded from it.
+	if err := c.consensus.raft.Barrier(barrierTimeout).Error(); err != nil {
+		c.cfg.Logger.Info("lost the lead again before it began", "error", err)
+		return
+	}
+	c.cfg.Logger.Info("leading the coordinators")
+	c.beats.lead(time.Now())
+	c.led.Store(true)
+	defer func() {
+		c.led.Store(false)
+		c.beats.follow()
+		c.setWaiting("")
+		c.cfg.Logger.Info("no longer leading the coordinators")
+	}()
+	members := c.cfg.Gossip.Subscribe()
+	defer members.Close()
+	ticker := time.NewTicker(leadEvery)
+	defer ticker.Stop()
+	for last := time.Now(); ; {
+		now := time.Now()
+		if now.Sub(last) > stallAfter {
+			c.beats.lead(now)
+		}
+		c.lookAround(now)
+		last = time.Now()
+		_, changed := c.feed.wait()
+		select {
+		case <-ctx.Done():
+			return
+		case <-members.C:
+		case <-c.look:
+		case <-changed:
+		case <-ticker.C:
+		}
+	}
+}
+
+// lookAround proposes what is due. What fails is tried again at the next look, if this coordinator leads then.
+func (c *Coordinator) lookAround(now time.Time) {
+	for _, step := range []struct {
+		name string
+		do   func(time.Time) error
+	}{{"give the cluster its id", c.mint}, {"lay the cluster out", c.form}, {"mark members", c.markMembers}} {
+		if err := step.do(now); err != nil {
+			if c.consensus.leading() {
+				c.cfg.Logger.Warn("could not "+step.name, "error", err)
+			}
+			return
+		}
+	}
+}
+
+// mint gives the cluster its id, once in its life.
+func (c *Coordinator) mint(time.Time) error {
+	if c.feed.table().Settings.ClusterID != "" {
+		return nil
+	}
+	id := make([]byte, clusterIDBytes)
+	if _, err := rand.Read(id); err != nil {
+		return fmt.Errorf("cluster id: %w", err)
+	}
+	settings := c.cfg.settings(hex.EncodeToString(id))
+	_, err := c.propose("mint", &kringv1.CoordinatorCommand{Command: &kringv1.CoordinatorCommand_Mint{
+		Mint: &kringv1.MintClusterCommand{Settings: ringpb.FromSettings(settings)},
+	}})
+	if err == nil {
+		c.cfg.Logger.Info("minted the cluster id", "cluster", settings.ClusterID, "partitions", settings.Partitions,
+			"replicas", settings.Replicas, "min_insync", settings.MinInSync)
+	}
+	return err
+}
+
+// form lays the cluster out once enough nodes are registered and alive. Nodes that come later are members without copies.
+func (c *Coordinator) form(now time.Time) error {
+	t := c.feed.table()
+	if t.Formed() {
+		c.setWaiting("")
+		return nil
+	}
+	alive := c.beats.alive(t, now)
+	if missing := c.cfg.BootstrapNodes - len(alive); missing > 0 {
+		c.setWaiting(fmt.Sprintf("%d of %d nodes are registered and alive%s: start %d more", len(alive), c.cfg.BootstrapNodes,
+			names(alive), missing))
+		return nil
+	}
+	partitions, err := ring.Initial(t.Settings, alive)
+	if err != nil {
+		return fmt.Errorf("initial layout: %w", err)
+	}
+	wire := make([]*kringv1.Partition, len(partitions))
+	for i := range partitions {
+		wire[i] = ringpb.FromPartition(&partitions[i])
+	}
+	_, err = c.propose("form", &kringv1.CoordinatorCommand{Command: &kringv1.CoordinatorCommand_Form{
+		Form: &kringv1.FormClusterCommand{Partitions: wire},
+	}})
+	if err == nil {
+		c.setWaiting("")
+		c.cfg.Logger.Info("the cluster has formed", "nodes", len(alive), "partitions", len(partitions))
+	}
+	return err
+}
+
+func names(members []ring.Member) string {
+	if len(members) == 0 {
+		return ""
+	}
+	ids := make([]string, len(members))
+	for i := range members {
+		ids[i] = string(members[i].Node)
+	}
+	return " (" + strings.Join(ids, ", ") + ")"
+}
+
+// markMembers has it decided who is up and who is down, where that changed. The data path does not read it.
+func (c *Coordinator) markMembers(now time.Time) error {
+	changes := c.beats.judge(c.feed.table(), c.nodeGossips, now)
+	if len(changes) == 0 {
+		return nil
+	}
+	for _, change := range changes {
+		c.cfg.Logger.Info("a member changed its state", "node", change.GetNodeId(), "state", ring.MemberState(change.GetState()))
+	}
+	_, err := c.propose("set_member_states", &kringv1.CoordinatorCommand{Command: &kringv1.CoordinatorCommand_SetMemberStates{
+		SetMemberStates: &kringv1.SetMemberStatesCommand{Changes: changes},
+	}})
+	return err
+}
+
+// nodeGossips reports whether gossip takes the node for alive.
+func (c *Coordinator) nodeGossips(id ring.NodeID) bool {
+	m, ok := c.cfg.Gossip.Member(string(id))
+	return ok && m.Alive && !m.Leaving
+}
+
+// propose is consensus.propose with its metrics.
+func (c *Coordinator) propose(name string, cmd *kringv1.CoordinatorCommand) (result, error) {
+	started := time.Now()
+	r, err := c.consensus.propose(cmd)
+	c.metrics.proposals.WithLabelValues(name, codeLabel(err)).Inc()
+	if err == nil {
+		c.metrics.decided.Observe(time.Since(started).Seconds())
+	}
+	return r, err
+}
+
+// checkLeading is the leader's answer to a call that only it can serve.
+func (c *Coordinator) checkLeading() error {
+	if !c.led.Load() || !c.consensus.leading() {
+		return kverr.Retry(kverr.NotLeader, leadEvery, "this coordinator was elected a moment ago, or has just lost the lead: ask again")
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package coordinator
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/ring"
+	"github.com/kringdb/kring/ring/ringpb"
+)
+
+const (
+	snapshotFormat   = 1
+	maxSnapshotBytes = 256 << 20 // a full table of 16,384 partitions takes about 4 MiB
+)
+
+// encodeState is the state as it is kept on disk and sent to coordinators that fell behind.
+func encodeState(s *state) ([]byte, error) {
+	out := &kringv1.CoordinatorSnapshot{
+		Format: snapshotFormat, Table: ringpb.FromTable(s.table), PartitionChangedUnixMillis: s.partitionChanged,
+	}
+	for i := range s.table.Members {
+		id := s.table.Members[i].Node
+		out.MemberSince = append(out.MemberSince, &kringv1.CoordinatorSnapshot_MemberSince{
+			NodeId: string(id), StateUnixMillis: s.memberSince[id],
+		})
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(out)
+}
+
+func decodeState(b []byte) (*state, error) {
+	var in kringv1.CoordinatorSnapshot
+	if err := proto.Unmarshal(b, &in); err != nil {
+		return nil, fmt.Errorf("coordinator: snapshot: %w", err)
+	}
+	if in.GetFormat() != snapshotFormat {
+		return nil, fmt.Errorf("coordinator: snapshot of format %d, this release knows %d: start the release that wrote it, or a "+
+			"newer one", in.GetFormat(), snapshotFormat)
+	}
+	table, err := ringpb.ToTable(in.GetTable())
+	if err != nil {
+		return nil, fmt.Errorf("coordinator: snapshot: %w", err)
+	}
+	if len(in.GetPartitionChangedUnixMillis()) != len(table.Partitions) || len(in.GetMemberSince()) != len(table.Members) {
+		return nil, fmt.Errorf("coordinator: snapshot: times for %d of %d partitions, %d of %d members",
+			len(in.GetPartitionChangedUnixMillis()), len(table.Partitions), len(in.GetMemberSince()), len(table.Members))
+	}
+	s := &state{
+		table: table, memberSince: make(map[ring.NodeID]int64, len(table.Members)),
+		partitionChanged: in.GetPartitionChangedUnixMillis(),
+	}
+	for _, m := range in.GetMemberSince() {
+		s.memberSince[ring.NodeID(m.GetNodeId())] = m.GetStateUnixMillis()
+	}
+	return s, nil
+}
+
+// snapshot writes a state that nobody modifies any more.
+type snapshot struct{ state *state }
+
+func (s snapshot) Persist(sink raft.SnapshotSink) error {
+	b, err := encodeState(s.state)
+	if err == nil {
+		_, err = sink.Write(b)
+	}
+	if err != nil {
+		if cerr := sink.Cancel(); cerr != nil {
+			return fmt.Errorf("coordinator: snapshot: %w (and to cancel it: %w)", err, cerr)
+		}
+		return fmt.Errorf("coordinator: snapshot: %w", err)
+	}
+	return sink.Close()
+}
+
+func (snapshot) Release() {}
+
+func readState(r io.Reader) (*state, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxSnapshotBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("coordinator: snapshot: %w", err)
+	}
+	if len(b) > maxSnapshotBytes {
+		return nil, fmt.Errorf("coordinator: snapshot of more than %d bytes", maxSnapshotBytes)
+	}
+	return decodeState(b)
+}
