@@ -19,7 +19,7 @@ func (p *plan) dropSurplus() {
 }
 
 // mostDispensable is the copy that part would miss least: on a draining node, else in the fullest zone, else on the most
-// loaded node; the primary's last. Copies on nodes that are down count most: whether they hold what they should nobody
+// loaded node; with several copies the primary's last. Copies on nodes that are down count most: whether they hold what they should nobody
 // can ask.
 func (p *plan) mostDispensable(part *planPartition) int32 {
 	worst := none
@@ -42,7 +42,7 @@ func (p *plan) lessNeeded(part *planPartition, a, b int32) bool {
 	if za, zb := p.inZone(part, x.zone, none), p.inZone(part, y.zone, none); za != zb {
 		return za > zb
 	}
-	if (part.primary == a) != (part.primary == b) {
+	if p.copies > 1 && (part.primary == a) != (part.primary == b) {
 		return part.primary != a
 	}
 	return x.ratio(0) > y.ratio(0)
@@ -150,7 +150,7 @@ func (p *plan) giver(part *planPartition, node int32, round int) int32 {
 	for _, h := range part.holders {
 		n := &p.nodes[h.node]
 		limits := [giverRounds]int{n.low, n.high, n.tight, int(n.share), n.low}
-		if h.node == part.primary || n.load <= limits[round] || !p.movable(part, h) || !p.keepsSpread(part, h.node, node) {
+		if h.node == part.primary && p.copies > 1 || n.load <= limits[round] || !p.movable(part, h) || !p.keepsSpread(part, h.node, node) {
 			continue
 		}
 		if best == none || n.ratio(0) > p.nodes[best].ratio(0) {

@@ -32,8 +32,8 @@ var (
 	ErrNotPromotable = errors.New("only a replica that is in sync may be promoted")
 	// ErrAddedByOther: only the primary knows who has caught up, so a change that adds to the in-sync set keeps it.
 	ErrAddedByOther = errors.New("a change that adds to the in-sync set must keep the primary")
-	// ErrBelowMinInSync: fewer than the cluster's min_insync of the current in-sync replicas would stay.
-	ErrBelowMinInSync = errors.New("too few of the in-sync replicas would stay")
+	// ErrBelowMinInSync: the in-sync set would shrink below the cluster's min_insync.
+	ErrBelowMinInSync = errors.New("too few replicas would be in sync")
 	// ErrUnknownReplica: a joiner that is not a member with that very disk.
 	ErrUnknownReplica = errors.New("no member has this node and store")
 	// ErrNoSuchPartition: the partition's number is out of range, or the cluster has not formed.
@@ -55,8 +55,8 @@ var (
 //     another disk.
 //  4. A replica enters the in-sync set from the joining one only, and under an unchanged primary, which alone knows that
 //     the joiner holds all of the log.
-//  5. At least minInSync of the replicas that are in sync now stay so (all of them, if they are fewer). A dead one of the
-//     last minInSync leaves after a joiner has been added, in a change of its own.
+//  5. The in-sync set does not shrink below minInSync, nor at all if it is already there. A dead one of the last minInSync
+//     leaves when a joiner takes its place, in the same change or in one before.
 //
 // Leaving the joining set, entering it, and falling back from in-sync to joining are free, within rule 5.
 func Change(current Partition, expected Epoch, desired Partition, minInSync int) (Partition, error) {
@@ -103,11 +103,9 @@ func checkStep(current, next *Partition, minInSync int) error {
 	if promoted && !current.IsInSync(next.Primary) {
 		return fmt.Errorf("partition %d: %w: %s", current.ID, ErrNotPromotable, next.Primary)
 	}
-	staying := 0
 	for _, r := range next.InSync {
 		switch {
 		case current.IsInSync(r):
-			staying++
 		case !current.IsJoining(r):
 			return fmt.Errorf("partition %d: %w: %s", current.ID, ErrNotJoined, r)
 		case promoted:
@@ -115,9 +113,8 @@ func checkStep(current, next *Partition, minInSync int) error {
 				current.ID, ErrAddedByOther, r, next.Primary, current.Primary)
 		}
 	}
-	if need := min(max(minInSync, 1), len(current.InSync)); staying < need {
-		return fmt.Errorf("partition %d: %w: %d of %d, at least %d", current.ID, ErrBelowMinInSync, staying,
-			len(current.InSync), need)
+	if least := min(minInSync, len(current.InSync)); len(next.InSync) < least {
+		return fmt.Errorf("partition %d: %w: %d, at least %d", current.ID, ErrBelowMinInSync, len(next.InSync), least)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func sortMembers(members []Member) []Member {
 }
 
 func testSettings(partitions, replicas uint32) Settings {
-	return Settings{ClusterID: "test", Partitions: partitions, Replicas: replicas, MinInSync: min(2, replicas)}
+	return Settings{ClusterID: "test", Partitions: partitions, Replicas: replicas, MinInSync: max(replicas, 2) - 1}
 }
 
 // formed is a table as a cluster has it when it forms.
@@ -144,6 +144,7 @@ func failOver(t testing.TB, table *Table, out ...NodeID) *Table {
 func settle(t testing.TB, table *Table, options PlanOptions, rounds int) (*Table, int) {
 	t.Helper()
 	moved := 0
+	var last moves
 	for range rounds {
 		target, err := Plan(table, options)
 		require.NoError(t, err)
@@ -152,9 +153,10 @@ func settle(t testing.TB, table *Table, options PlanOptions, rounds int) (*Table
 			return table, moved
 		}
 		moved += m.adds
+		last = m
 		table = carryOut(t, table, target)
 	}
-	require.Fail(t, "the plan does not come to rest", "after %d rounds", rounds)
+	require.Fail(t, "the plan does not come to rest", "after %d rounds, the last one %+v", rounds, last)
 	return nil, 0
 }
 

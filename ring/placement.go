@@ -108,7 +108,7 @@ func Plan(t *Table, options PlanOptions) (*Target, error) {
 	if !t.Formed() {
 		return nil, ErrNotFormed
 	}
-	p, err := newPlan(t.Settings, t.Members, options)
+	p, err := newPlan(t.Settings, t.Members, options, false)
 	if err != nil {
 		return nil, err
 	}
@@ -134,11 +134,10 @@ func Initial(settings Settings, members []Member) ([]Partition, error) {
 	if len(up) < int(settings.MinInSync) {
 		return nil, fmt.Errorf("%w: %d up, min_insync is %d", ErrTooFewMembers, len(up), settings.MinInSync)
 	}
-	p, err := newPlan(settings, up, PlanOptions{})
+	p, err := newPlan(settings, up, PlanOptions{}, true)
 	if err != nil {
 		return nil, err
 	}
-	p.initial = true
 	p.run()
 	target := p.target(nil)
 	partitions := make([]Partition, settings.Partitions)

@@ -69,8 +69,8 @@ type plan struct {
 	costs      []float64
 }
 
-func newPlan(settings Settings, members []Member, options PlanOptions) (*plan, error) {
-	p := &plan{preferred: options.Preferred}
+func newPlan(settings Settings, members []Member, options PlanOptions, initial bool) (*plan, error) {
+	p := &plan{preferred: options.Preferred, initial: initial}
 	if err := p.addNodes(members, options.Out); err != nil {
 		return nil, err
 	}
@@ -168,18 +168,21 @@ func (p *plan) setShares(copies, partitions int) {
 	}
 	for i := range p.nodes {
 		n := &p.nodes[i]
-		n.low, n.tight, n.high = bounds(n.share)
+		n.low, n.tight, n.high = bounds(n.share, slack)
+		if p.initial { // nothing has to be copied to make it even
+			n.low, n.tight, n.high = bounds(n.share, 0)
+		}
 		// Only nodes that are up can lead, so they share all the leadership there is.
 		if n.receives && receiving > 0 {
 			n.leadShare = n.share / receiving * float64(partitions)
 		}
-		low, tight, high := bounds(n.leadShare)
+		low, tight, high := bounds(n.leadShare, slack)
 		// Where partitions are few, rounding up would let a node lead far above 1.10 of its share.
 		n.leadLow, n.leadHigh = low, min(high, max(tight, int(n.leadShare*(1+2*slack))))
 	}
 }
 
-func bounds(share float64) (low, tight, high int) {
+func bounds(share, slack float64) (low, tight, high int) {
 	return int(math.Floor(share * (1 - slack))), int(math.Ceil(share)), int(math.Ceil(share * (1 + slack)))
 }
 

@@ -152,9 +152,15 @@ func (p *plan) add(part *planPartition, node int32, why Reason) {
 	part.because(why)
 }
 
-// replace moves a copy of part: from gives it to to.
+// replace moves a copy of part: from gives it to to. The only copy stays where it is until the new one has the data, when
+// a later plan finds one too many and drops it; from's load is counted as if it had gone.
 func (p *plan) replace(part *planPartition, from, to int32, why Reason) {
-	p.remove(part, from, why)
+	if p.copies == 1 && !p.initial && part.holders[0].data {
+		part.evicted = true
+		p.nodes[from].load--
+	} else {
+		p.remove(part, from, why)
+	}
 	p.add(part, to, why)
 }
 
