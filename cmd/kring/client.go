@@ -16,16 +16,24 @@ import (
 // defaultAddr is where `kring dev` and `kring gateway` listen unless told otherwise.
 const defaultAddr = "http://127.0.0.1:8080"
 
+// Defaults of --timeout.
+const (
+	callTimeout = 10 * time.Second // of one request
+	waitTimeout = time.Minute      // of wait
+)
+
 // clientFlags are those of every command that talks to a gateway.
 type clientFlags struct {
 	addresses []string
 	timeout   time.Duration
 }
 
-func (f *clientFlags) register(cmd *cobra.Command) {
+func (f *clientFlags) register(cmd *cobra.Command) { f.registerWith(cmd, callTimeout) }
+
+func (f *clientFlags) registerWith(cmd *cobra.Command, timeout time.Duration) {
 	cmd.Flags().StringSliceVar(&f.addresses, "addr", []string{defaultAddr},
 		"gateway, or several with commas between, tried in turn")
-	cmd.Flags().DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for the answer")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", timeout, "how long to wait")
 }
 
 // call runs do with a client; its errors get their exit codes.

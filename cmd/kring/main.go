@@ -93,6 +93,7 @@ func newRoot() *cobra.Command {
 		}
 	}
 	add(groupUse, newPut(), newGet(), newDel())
+	add(groupLook, newStatus(), newMembers(), newRing(), newLocate(), newWait())
 	root.AddCommand(newVersion(), newCompletion())
 	return root
 }

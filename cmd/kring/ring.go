@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kringdb/kring/cmd/internal/output"
+	"github.com/kringdb/kring/cmd/internal/rest"
+)
+
+const ringHelp = `Print the table of the ring: for every partition its epoch, who leads it and who holds copies of it. With -o json it is the
+gateway's whole document, members and settings included.`
+
+func newRing() *cobra.Command {
+	var node string
+	return look[rest.Ring]{
+		use: "ring", short: "Which node holds which partition", long: ringHelp,
+		example:   "  kring ring\n  kring ring --node n2\n  kring ring -o json | jq '.partitions[7]'",
+		arguments: arguments(0, 0, "no arguments"), request: document(rest.RingPath),
+		register: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&node, "node", "", "in the table, only partitions of which this node holds a copy")
+		},
+		table: func(w io.Writer, r *rest.Ring) error {
+			var rows [][]string
+			for i := range r.Partitions {
+				p := &r.Partitions[i]
+				if node == "" || p.Holds(node) {
+					rows = append(rows, []string{
+						strconv.Itoa(int(p.ID)), p.Epoch, p.Primary.Node, names(p.InSync), names(p.Joining),
+					})
+				}
+			}
+			return output.Rows(w, []string{"PARTITION", "EPOCH", "PRIMARY", "IN SYNC", "JOINING"}, rows)
+		},
+	}.command()
+}
+
+func names(replicas []rest.Replica) string {
+	nodes := make([]string, len(replicas))
+	for i, r := range replicas {
+		nodes[i] = r.Node
+	}
+	return strings.Join(nodes, " ")
+}
+
+const locateHelp = `Print where KEY lives, or would live: its partition, the node that leads it and those that hold copies. Nobody but the
+gateway is asked, and nothing is said about whether KEY exists.`
+
+func newLocate() *cobra.Command {
+	var keys keyFlags
+	return look[rest.Location]{
+		use: "locate KEY", short: "Which nodes hold a key", long: locateHelp,
+		example:   "  kring locate greeting\n  kring locate --key-base64 AP8=",
+		arguments: arguments(1, 1, "KEY"), register: keys.register,
+		request: func(_ *cobra.Command, args []string) (string, url.Values, error) {
+			key, err := keys.key(args[0])
+			if err != nil {
+				return "", nil, err
+			}
+			return rest.LocatePath, rest.KeyQuery(key), nil
+		},
+		table: printLocation,
+	}.command()
+}
+
+func printLocation(w io.Writer, l *rest.Location) error {
+	rows := make([][]string, 0, len(l.Members))
+	for i := range l.Members {
+		m := &l.Members[i]
+		var roles []string
+		if m.Node == l.Partition.Primary.Node {
+			roles = append(roles, "primary")
+		} else if l.Partition.Holds(m.Node) {
+			roles = append(roles, "backup")
+		}
+		if m.Node == l.PreferredNode {
+			roles = append(roles, "preferred")
+		}
+		rows = append(rows, []string{m.Node, strings.Join(roles, ", "), m.Address, m.State})
+	}
+	if _, err := fmt.Fprintf(w, "partition %d, epoch %s\n", l.Partition.ID, l.Partition.Epoch); err != nil {
+		return err
+	}
+	return output.Rows(w, []string{"NODE", "ROLE", "ADDRESS", "STATE"}, rows)
+}
+
+const waitHelp = `Wait until the cluster serves, and with --healthy until every partition serves with all its copies. For scripts: the exit
+code is 0 once it is so, 1 if it is not within --timeout, with what is missing.`
+
+func newWait() *cobra.Command {
+	var (
+		flags   clientFlags
+		healthy bool
+	)
+	cmd := &cobra.Command{
+		Use:     "wait",
+		Short:   "Wait until the cluster serves",
+		Long:    waitHelp,
+		Example: "  kring wait --healthy --timeout 30s",
+		Args:    arguments(0, 0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return flags.call(cmd, func(ctx context.Context, c *rest.Client) error {
+				look := c.Health
+				if !healthy {
+					look = func(ctx context.Context) (bool, string, error) {
+						cluster, err := c.Cluster(ctx)
+						if err != nil {
+							return false, "", err
+						}
+						return cluster.Formed, cluster.Summary(), nil
+					}
+				}
+				return c.Wait(ctx, look)
+			})
+		},
+	}
+	flags.registerWith(cmd, waitTimeout)
+	cmd.Flags().BoolVar(&healthy, "healthy", false, "until every partition serves with all its copies")
+	return cmd
+}
