@@ -46,6 +46,9 @@ func (c *Client) do(ctx context.Context, q *call) (*kringv1.Response, error) {
 	if err := q.validate(); err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, contextError(ctx)
+	}
 	c.inFlight.Add(1)
 	defer func() {
 		c.inFlight.Add(-1)

@@ -119,13 +119,15 @@ type fakeCoordinator struct {
 	server  *grpc.Server
 	located atomic.Int64 // calls of Locate
 	watches atomic.Int64 // streams opened
+	// onLocate, if set, is called before Locate answers.
+	onLocate atomic.Pointer[func()]
 
 	mu      sync.Mutex
 	table   *ring.Table
 	history []*ring.Table // former tables, to make changes from
 	changed chan struct{}
 	refusal error // Locate, Register and the like answer with this if set
-	cut     bool  // Locate, which is unary, answers, but streams are refused
+	keep    bool  // refusal does not concern streams that are open
 }
 
 func startCoordinator(t testing.TB, table *ring.Table) *fakeCoordinator {
@@ -150,10 +152,29 @@ func (c *fakeCoordinator) set(table *ring.Table) {
 	c.changed = make(chan struct{})
 }
 
+// hold changes the table without telling the streams.
+func (c *fakeCoordinator) hold(table *ring.Table) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.table = table
+}
+
+func (c *fakeCoordinator) keepStreams() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep = true
+}
+
 func (c *fakeCoordinator) refuse(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refusal = err
+}
+
+func (c *fakeCoordinator) keeps() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.keep
 }
 
 func (c *fakeCoordinator) now() (*ring.Table, <-chan struct{}, error) {
@@ -184,7 +205,7 @@ func (c *fakeCoordinator) WatchRing(
 	}
 	for {
 		table, changed, refusal := c.now()
-		if refusal != nil {
+		if refusal != nil && (sent == nil || !c.keeps()) {
 			return kverr.ToGRPC(refusal)
 		}
 		if id := req.GetClusterId(); id != "" && id != table.Settings.ClusterID {
@@ -220,6 +241,9 @@ func (c *fakeCoordinator) send(
 
 func (c *fakeCoordinator) Locate(_ context.Context, req *kringv1.LocateRequest) (*kringv1.LocateResponse, error) {
 	c.located.Add(1)
+	if f := c.onLocate.Load(); f != nil {
+		(*f)()
+	}
 	table, _, refusal := c.now()
 	if refusal != nil {
 		return nil, kverr.ToGRPC(refusal)
