@@ -1,0 +1,193 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/kringdb/kring/node/replica"
+	"github.com/kringdb/kring/node/store"
+	"github.com/kringdb/kring/ring"
+)
+
+// engine drives the protocol: it puts events in under one lock, and sees to what comes out.
+type engine struct {
+	store store.Store
+
+	mu    sync.Mutex
+	core  *replica.Core
+	links map[ring.Replica]*link // guarded by mu
+	spare []replica.Answer       // buffer to swap with core.Out.Answers
+
+	applies chan struct{} // capacity 1: there is something to apply
+	failed  chan error    // capacity 1: the first error that the node cannot go on with
+}
+
+func newEngine(cfg replica.Config, disk store.Store) (*engine, error) {
+	e := &engine{
+		store:   disk,
+		links:   make(map[ring.Replica]*link),
+		applies: make(chan struct{}, 1),
+		failed:  make(chan error, 1),
+	}
+	wall := func() uint64 { return uint64(time.Now().UnixMilli()) }
+	core, err := replica.New(cfg, diskReader{disk}, wall, disk.Recovered(), now())
+	e.core = core
+	return e, err
+}
+
+// diskReader shows the store to the protocol.
+type diskReader struct{ store store.Store }
+
+func (d diskReader) Head(p ring.PartitionID, key []byte) (uint64, bool, error) {
+	v, _, ok, err := d.store.Head(p, key)
+	return v.Version, ok, err
+}
+
+func (d diskReader) Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error) {
+	return d.store.Entries(p, from, to, maxBytes)
+}
+
+// do runs events under the lock and then sees to what they put out. steps must not keep the core.
+func (e *engine) do(steps func(now replica.Time, core *replica.Core)) {
+	e.mu.Lock()
+	steps(now(), e.core)
+	answers := e.drain()
+	e.mu.Unlock()
+	e.deliver(answers)
+}
+
+// step is do for one event.
+func (e *engine) step(ev replica.Event) {
+	e.mu.Lock()
+	e.core.Step(now(), ev)
+	answers := e.drain()
+	e.mu.Unlock()
+	e.deliver(answers)
+}
+
+// drain queues what the core put out, in its order, and takes its answers, which are for delivery without the lock.
+func (e *engine) drain() []replica.Answer {
+	out := &e.core.Out
+	if len(out.Records) > 0 {
+		e.store.Append(out.Records)
+	}
+	for _, r := range out.Wake {
+		if l := e.links[r]; l != nil {
+			l.signal()
+		}
+	}
+	if out.Applies {
+		wake(e.applies)
+	}
+	var answers []replica.Answer
+	if len(out.Answers) > 0 {
+		answers = out.Answers
+		out.Answers, e.spare = e.spare[:0], nil
+	}
+	out.Reset()
+	return answers
+}
+
+// deliver hands answers to those who asked, and gives the buffer back.
+func (e *engine) deliver(answers []replica.Answer) {
+	if len(answers) == 0 {
+		return
+	}
+	var last sink
+	for i := range answers {
+		r := answers[i].Token.(*request)
+		if last != nil && r.sink != last {
+			last.wakeWriter()
+		}
+		last = r.sink
+		r.finish(&answers[i])
+	}
+	last.wakeWriter()
+	clear(answers)
+	e.mu.Lock()
+	if e.spare == nil {
+		e.spare = answers[:0]
+	}
+	e.mu.Unlock()
+}
+
+// synced is told by the store.
+func (e *engine) synced(position store.Position, err error) {
+	if err != nil {
+		e.fail(fmt.Errorf("node: the log cannot be synced, so this node stops: %w", err))
+		return
+	}
+	e.step(&replica.Synced{Position: uint64(position)})
+}
+
+// fail stops the node with the first error.
+func (e *engine) fail(err error) {
+	select {
+	case e.failed <- err:
+	default:
+	}
+}
+
+const applyBytes = 1 << 20 // entries made visible in one batch of the store
+
+// applyLoop makes committed entries visible, whatever is waiting in one batch.
+func (e *engine) applyLoop(ctx context.Context) {
+	var batch []replica.Apply
+	var forStore []store.Applied
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.applies:
+		}
+		runtime.Gosched() // more commits join the batch
+		for {
+			var err error
+			e.mu.Lock()
+			batch, err = e.core.TakeApplies(batch[:0], applyBytes)
+			e.mu.Unlock()
+			if err == nil && len(batch) == 0 {
+				break
+			}
+			forStore = forStore[:0]
+			for i := range batch {
+				forStore = append(forStore, store.Applied{Partition: batch[i].Partition, Entry: batch[i].Entry})
+			}
+			if err == nil {
+				err = e.store.Apply(forStore)
+			}
+			if err != nil {
+				e.fail(fmt.Errorf("node: committed entries cannot be applied, so this node stops: %w", err))
+				return
+			}
+			e.step(&replica.Applied{Batch: batch})
+		}
+		clear(batch)
+		clear(forStore)
+	}
+}
+
+// tickLoop lets time pass for the protocol.
+func (e *engine) tickLoop(ctx context.Context, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			e.step(&replica.Tick{})
+		}
+	}
+}
+
+// wake puts a token into a channel of capacity 1, where one may already be.
+func wake(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,188 @@
+package node
+
+import (
+	"errors"
+	"sort"
+	"time"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/node/replica"
+	"github.com/kringdb/kring/node/store"
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
+	"github.com/kringdb/kring/ring/ringpb"
+)
+
+// request is one admitted request until it is answered; it is the protocol's token.
+type request struct {
+	sink     sink
+	response kringv1.Response // a read's, parked until it may be told; a mutation's to be filled
+	bytes    int              // counted as in flight
+}
+
+// sink is where a request came from.
+type sink interface {
+	respond(r *request) // queues the answer
+	wakeWriter()        // after one or more respond
+}
+
+// finish turns the protocol's answer into the response, for the session's next frame.
+func (r *request) finish(a *replica.Answer) {
+	fill(&r.response, a)
+	r.sink.respond(r)
+}
+
+// fill writes a verdict into a response. A parked read that is allowed keeps what it has read.
+func fill(resp *kringv1.Response, a *replica.Answer) {
+	if a.Verdict == replica.OK {
+		if resp.Version == 0 && resp.Code == 0 {
+			resp.Version, resp.Existed = a.Version, a.Existed
+		}
+		return
+	}
+	resp.Value, resp.Attributes, resp.ValueBytes = nil, nil, 0
+	resp.Version, resp.Existed, resp.Message = a.Version, a.Existed, a.Reason
+	switch a.Verdict {
+	case replica.NotPrimary:
+		resp.Code = kverr.NotPrimary
+		if a.Configuration != nil {
+			resp.Configuration = ringpb.FromPartition(a.Configuration)
+		}
+	case replica.Busy:
+		resp.Code, resp.RetryAfterMillis = kverr.Busy, millis(busyRetryAfter)
+	case replica.Unavailable:
+		resp.Code, resp.RetryAfterMillis = kverr.Unavailable, millis(closedRetryAfter)
+	case replica.PreconditionFailed:
+		resp.Code = kverr.PreconditionFailed
+	case replica.OutcomeUnknown:
+		resp.Code = kverr.OutcomeUnknown
+	case replica.TooLate:
+		resp.Code = kverr.Deadline
+	case replica.Failed:
+		fillError(resp, a.Err)
+	case replica.OK:
+	}
+}
+
+func millis(d time.Duration) uint32 { return uint32(d.Milliseconds()) }
+
+// fillError writes an error of the store.
+func fillError(resp *kringv1.Response, err error) {
+	resp.Code, resp.Message = kverr.Internal, err.Error()
+	if errors.Is(err, store.ErrCorrupt) {
+		resp.Code = kverr.Corrupt
+	}
+}
+
+// check refuses a request that no node would serve.
+func check(req *kringv1.Request, partitions uint32) *kverr.Error {
+	switch {
+	case len(req.Key) == 0:
+		return kverr.New(kverr.BadRequest, "a key has at least one byte")
+	case len(req.Key) > ring.MaxKeyBytes:
+		return kverr.Newf(kverr.KeyTooLong, "the key has %d bytes, the most is %d", len(req.Key), ring.MaxKeyBytes)
+	case len(req.Value) > MaxValueBytes:
+		return kverr.Newf(kverr.ValueTooLarge, "the value has %d bytes, the most is %d", len(req.Value), MaxValueBytes)
+	case partitions != 0 && uint32(ring.PartitionOf(req.Key, partitions)) != req.Partition:
+		return kverr.Newf(kverr.BadRequest, "the key does not belong to partition %d", req.Partition)
+	}
+	switch req.Op {
+	case kringv1.Op_OP_GET, kringv1.Op_OP_HEAD:
+		return nil
+	case kringv1.Op_OP_PUT, kringv1.Op_OP_DELETE:
+		if len(req.RequestId) != len(entry.RequestID{}) {
+			return kverr.New(kverr.BadRequest, "a mutation carries a request id of 16 bytes")
+		}
+		if size := attributesBytes(req.Attributes); size > maxAttributesBytes {
+			return kverr.Newf(kverr.BadRequest, "the attributes have %d bytes, the most is %d", size, maxAttributesBytes)
+		}
+		return nil
+	}
+	return kverr.Newf(kverr.BadRequest, "operation %d is not known here", req.Op)
+}
+
+const maxAttributesBytes = 16 << 10
+
+func attributesBytes(a *kringv1.Attributes) int {
+	if a == nil {
+		return 0
+	}
+	n := len(a.ContentType) + len(a.ContentEncoding)
+	for name, value := range a.Metadata {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
+// deadline is when a request that arrived at t is given up.
+func deadline(req *kringv1.Request, t replica.Time) replica.Time {
+	d := time.Duration(req.TimeoutMillis) * time.Millisecond
+	if d == 0 {
+		d = defaultTimeout
+	}
+	return t + replica.Time(min(d, maxTimeout))
+}
+
+// proposal makes the protocol's event of a mutation. The entry keeps the request's byte slices, which alias the frame.
+func proposal(r *request, req *kringv1.Request, at replica.Time) *replica.Propose {
+	e := &entry.Entry{
+		Request:     entry.RequestID(req.RequestId),
+		Attempt:     req.Attempt,
+		Op:          entry.OpPut,
+		WantExisted: req.WantExisted,
+		Key:         req.Key,
+		Value:       req.Value,
+		Attributes:  toAttributes(req.Attributes),
+	}
+	if req.Op == kringv1.Op_OP_DELETE {
+		e.Op, e.Value, e.Attributes = entry.OpDelete, nil, entry.Attributes{}
+	}
+	return &replica.Propose{
+		Token:     r,
+		Partition: ring.PartitionID(req.Partition),
+		Epoch:     ring.Epoch(req.Epoch),
+		Entry:     e,
+		Condition: toCondition(req.Condition),
+		Deadline:  deadline(req, at),
+	}
+}
+
+func toCondition(c *kringv1.Condition) *replica.Condition {
+	if c == nil {
+		return nil
+	}
+	return &replica.Condition{
+		IfVersions: c.IfVersions, IfExists: c.IfExists, IfAbsent: c.IfAbsent, IfNotVersions: c.IfNotVersions,
+	}
+}
+
+func toAttributes(a *kringv1.Attributes) entry.Attributes {
+	if a == nil {
+		return entry.Attributes{}
+	}
+	out := entry.Attributes{
+		ContentType: a.ContentType, ContentEncoding: a.ContentEncoding, ExpiresMillis: a.ExpiresUnixMillis,
+	}
+	for name, value := range a.Metadata {
+		out.Metadata = append(out.Metadata, entry.Pair{Name: name, Value: value})
+	}
+	sort.Slice(out.Metadata, func(i, j int) bool { return out.Metadata[i].Name < out.Metadata[j].Name })
+	return out
+}
+
+func fromAttributes(a *entry.Attributes) *kringv1.Attributes {
+	if a.ContentType == "" && a.ContentEncoding == "" && len(a.Metadata) == 0 && a.ExpiresMillis == 0 {
+		return nil
+	}
+	out := &kringv1.Attributes{
+		ContentType: a.ContentType, ContentEncoding: a.ContentEncoding, ExpiresUnixMillis: a.ExpiresMillis,
+	}
+	if len(a.Metadata) > 0 {
+		out.Metadata = make(map[string]string, len(a.Metadata))
+		for _, m := range a.Metadata {
+			out.Metadata[m.Name] = m.Value
+		}
+	}
+	return out
+}

@@ -1,0 +1,135 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"google.golang.org/grpc"
+
+	"github.com/kringdb/kring/node/replica"
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
+	"github.com/kringdb/kring/ring/ringpb"
+)
+
+// Batch serves a client's batch stream.
+func (n *Node) Batch(stream grpc.BidiStreamingServer[kringv1.BatchRequest, kringv1.BatchResponse]) error {
+	return newSession(n, stream).serve()
+}
+
+// Single serves one request in a call of its own.
+func (n *Node) Single(ctx context.Context, req *kringv1.Request) (*kringv1.Response, error) {
+	one := &single{done: make(chan *request, 1)}
+	s := &session{node: n}
+	r := &request{sink: one, bytes: len(req.Key) + len(req.Value)}
+	r.response.Id = req.Id
+	defer s.discharge(r)
+	if refusal := s.admit(r, req, n.partitionCount()); refusal != nil {
+		fillRefusal(&r.response, refusal)
+		return &r.response, nil
+	}
+	var work frameWork
+	n.prepare(&work, r, req, now())
+	n.ask(&work)
+	select {
+	case <-one.done:
+		return &r.response, nil
+	case <-ctx.Done(): // the protocol answers later, to nobody
+		return nil, kverr.ToGRPC(kverr.New(kverr.OutcomeUnknown, "the caller went away"))
+	}
+}
+
+// single is the sink of one unary call.
+type single struct{ done chan *request }
+
+func (s *single) respond(r *request) { s.done <- r }
+func (s *single) wakeWriter()        {}
+
+// Exchange takes what another node has for this one.
+func (n *Node) Exchange(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kringv1.PeerFrame]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	from, boot, refusal := n.greet(first.GetHello())
+	if refusal != nil {
+		return kverr.ToGRPC(refusal)
+	}
+	if err := stream.Send(&kringv1.PeerFrame{Hello: n.hello()}); err != nil {
+		return err
+	}
+	for {
+		in, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		frame, err := decodeFrame(in)
+		if err != nil {
+			n.log.Error("frame from peer refused", "peer", from.Node, "error", err)
+			return kverr.ToGRPC(kverr.New(kverr.Corrupt, err.Error()))
+		}
+		n.engine.step(&replica.Received{From: from, Boot: boot, Frame: frame})
+	}
+}
+
+func (n *Node) hello() *kringv1.Hello {
+	return &kringv1.Hello{ClusterId: n.clusterID(), Replica: ringpb.FromReplica(n.self()), BootCount: n.boot()}
+}
+
+// greet checks who calls.
+func (n *Node) greet(h *kringv1.Hello) (from ring.Replica, boot uint64, refusal *kverr.Error) {
+	cluster := n.clusterID()
+	from = ringpb.ToReplica(h.GetReplica())
+	switch {
+	case h == nil || from.IsZero() || h.GetBootCount() == 0:
+		return from, 0, kverr.New(kverr.BadRequest, "the first frame says who sends it")
+	case cluster == "":
+		return from, 0, kverr.New(kverr.Unavailable, "this node has not been accepted by its cluster yet")
+	case h.GetClusterId() != cluster:
+		return from, 0, kverr.Newf(kverr.WrongCluster, "this node belongs to cluster %s, the caller to %s", cluster, h.GetClusterId())
+	case from.Node == n.cfg.ID:
+		return from, 0, kverr.Newf(kverr.WrongStore, "two nodes run under the name %s", n.cfg.ID)
+	}
+	return from, h.GetBootCount(), nil
+}
+
+// CountCopies audits the copies on this node's disk.
+func (n *Node) CountCopies(ctx context.Context, req *kringv1.CountCopiesRequest) (*kringv1.CountCopiesResponse, error) {
+	wanted := req.GetPartitions()
+	if len(wanted) == 0 {
+		wanted = n.held()
+	}
+	resp := &kringv1.CountCopiesResponse{NodeId: string(n.cfg.ID)}
+	for _, p := range wanted {
+		if ctx.Err() != nil {
+			return nil, kverr.ToGRPC(ctx.Err())
+		}
+		c, err := n.cfg.Store.Count(ring.PartitionID(p))
+		if err != nil {
+			return nil, kverr.ToGRPC(err)
+		}
+		resp.Copies = append(resp.Copies, &kringv1.CountCopiesResponse_Copy{
+			Partition: p, Keys: c.Keys, Applied: c.Applied, Digest: c.Digest,
+		})
+	}
+	return resp, nil
+}
+
+// held lists the partitions that the table gives this node.
+func (n *Node) held() []uint32 {
+	var out []uint32
+	if t := n.table.Load(); t != nil {
+		self := n.self()
+		for i := range t.Partitions {
+			if p := &t.Partitions[i]; p.IsInSync(self) || p.IsJoining(self) {
+				out = append(out, uint32(p.ID))
+			}
+		}
+	}
+	return out
+}
