@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -33,29 +32,11 @@ type consensus struct {
 	logger    *slog.Logger
 }
 
-// stream lets raft use a listener that is already bound.
-type stream struct {
-	net.Listener
-	advertise net.Addr
-}
-
-func (s stream) Addr() net.Addr { return s.advertise }
-
-func (s stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", string(address), timeout)
-}
-
-// advertised is a net.Addr for an address that is not this machine's own.
-type advertised string
-
-func (advertised) Network() string  { return "tcp" }
-func (a advertised) String() string { return string(a) }
-
 // startConsensus owns the listener from here on, failing or not.
 func startConsensus(cfg *Config, d *disk, m *machine) (*consensus, error) {
 	logger := newRaftLogger(cfg.Logger)
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  stream{cfg.RaftListener, advertised(cfg.RaftAdvertise)},
+		Stream:  newStream(cfg.RaftListener, cfg.RaftAdvertise, cfg.Gossip.ClusterName()),
 		MaxPool: raftPooledConnections, Timeout: raftTransportTimeout, Logger: logger,
 	})
 	rc := raft.DefaultConfig()
