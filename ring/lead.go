@@ -77,16 +77,21 @@ func (p *plan) leastLeading(part *planPartition) int32 {
 	return best
 }
 
-// returnToOwners moves leadership to the preferred owner where that leaves both within their slack.
+// returnToOwners moves leadership to the preferred owner where that leaves both within their slack. One return can make
+// room for another, so it goes on until there is none.
 func (p *plan) returnToOwners() {
-	for i := range p.partitions {
-		part := &p.partitions[i]
-		if part.offline || part.owner == none || part.owner == part.primary || !p.canLead(part, part.owner) {
-			continue
-		}
-		giver, taker := &p.nodes[part.primary], &p.nodes[part.owner]
-		if taker.leads < taker.leadHigh && giver.leads > giver.leadLow {
-			p.lead(part, part.owner)
+	for returned := true; returned; { // ends: each return gives one more partition to its owner
+		returned = false
+		for i := range p.partitions {
+			part := &p.partitions[i]
+			if part.offline || part.owner == none || part.owner == part.primary || !p.canLead(part, part.owner) {
+				continue
+			}
+			giver, taker := &p.nodes[part.primary], &p.nodes[part.owner]
+			if taker.leads < taker.leadHigh && giver.leads > giver.leadLow {
+				p.lead(part, part.owner)
+				returned = true
+			}
 		}
 	}
 }
@@ -102,7 +107,7 @@ func (p *plan) levelLeaders() {
 	}
 	for i := range p.nodes {
 		for n := &p.nodes[i]; n.receives && n.leads > n.leadHigh; {
-			if !p.passOn(int32(i), led) {
+			if !p.passOn(int32(i), led, false) && !p.passOn(int32(i), led, true) {
 				break
 			}
 		}
@@ -115,9 +120,9 @@ type handover struct {
 	part *planPartition
 }
 
-// passOn lowers by one what node leads, along the shortest chain of co-holders to a node below its share. It reports
-// whether there is one.
-func (p *plan) passOn(node int32, led [][]*planPartition) bool {
+// passOn lowers by one what node leads, along the shortest chain of co-holders to a node below its share, or at need
+// below its cap. It reports whether there is one.
+func (p *plan) passOn(node int32, led [][]*planPartition, need bool) bool {
 	came := make([]handover, len(p.nodes))
 	queue := []int32{node}
 	for len(queue) > 0 {
@@ -132,7 +137,7 @@ func (p *plan) passOn(node int32, led [][]*planPartition) bool {
 					continue
 				}
 				came[h.node] = handover{at, part}
-				if n := &p.nodes[h.node]; float64(n.leads+1) <= max(n.leadShare, 1) {
+				if n := &p.nodes[h.node]; float64(n.leads+1) <= n.leadShare || need && n.leads < n.leadHigh {
 					p.shift(node, h.node, came, led)
 					return true
 				}

@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -8,11 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+var histories = flag.Int("histories", 40, "how many random histories of a cluster TestRandomHistories tries")
+
 // TestRandomHistories puts clusters through joins, deaths, returns, wiped disks, drains and changes of weight and zone,
 // with plans carried out wholly, in part, or not at all between them. Every plan must keep the promises of checkPlan; when
 // all is healed, the cluster must come to rest balanced and spread.
 func TestRandomHistories(t *testing.T) {
-	for seed := uint64(1); seed <= 60; seed++ {
+	for seed := range uint64(*histories) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
 			h := newHistory(t, seed)
