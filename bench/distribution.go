@@ -86,13 +86,17 @@ type scrambledZipfian struct {
 
 func (s scrambledZipfian) next(r *rand.Rand) uint64 { return fnv64(s.zipfian.next(r)) % s.n }
 
-// fnv64 is FNV-1a over the eight bytes of v, low byte first, as YCSB scrambles.
+// fnv64 is FNV-1a over the eight bytes of v, low byte first, without its sign, as YCSB scrambles: so the same keys are
+// popular as there.
 func fnv64(v uint64) uint64 {
 	const offset, prime = 0xCBF29CE484222325, 1099511628211
 	h := uint64(offset)
 	for range 8 {
 		h = (h ^ v&0xff) * prime
 		v >>= 8
+	}
+	if int64(h) < 0 {
+		return -h
 	}
 	return h
 }

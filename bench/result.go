@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"time"
 
@@ -100,10 +101,7 @@ func (r *Runner) result(ctx context.Context, stopped time.Time, u usage) (*Resul
 	for _, n := range total.errors {
 		res.Failed += n
 	}
-	window := stopped
-	if !r.end.IsZero() && r.end.Before(stopped) {
-		window = r.end
-	}
+	window := r.window(ctx, stopped)
 	if s := window.Sub(r.start).Seconds(); s > 0 {
 		res.Throughput = float64(total.inWindow) / s
 	}
@@ -129,6 +127,17 @@ func (r *Runner) result(ctx context.Context, stopped time.Time, u usage) (*Resul
 	}
 	res.Generator = r.generator(total, window, u)
 	return res, nil
+}
+
+// window is the end of the time that throughput is taken over and slots were due in: the planned end, unless something
+// else ended the run before. An open loop that kept to its schedule is done a little before the planned end.
+func (r *Runner) window(ctx context.Context, stopped time.Time) time.Time {
+	limited := r.config.Operations > 0 && r.claimed.Load() >= r.config.Operations
+	switch {
+	case r.end.IsZero(), stopped.Before(r.end) && (ctx.Err() != nil || limited):
+		return stopped
+	}
+	return r.end
 }
 
 func (r *Runner) settings() Settings {
@@ -160,15 +169,23 @@ func (r *Runner) generator(t *counts, window time.Time, u usage) Generator {
 		g.MachineBusy = float64(u.machineBusy) / float64(all)
 	}
 	if r.config.Pace.Open() {
-		g.Scheduled = uint64(max(0, window.Sub(r.start).Seconds()) * r.config.Pace.Rate)
-		if r.config.Operations > 0 {
-			g.Scheduled = min(g.Scheduled, r.config.Operations)
-		}
+		// Slots are numbered from the warm-up on: those before the window less those before the measured part.
+		g.Scheduled = r.slotsBefore(window) - min(r.slotsBefore(r.start), r.slotsBefore(window))
 		sent := t.skipped + t.interrupted + uint64(t.all().count()+t.failed.count())
 		g.Unsent = g.Scheduled - min(g.Scheduled, sent)
 	}
 	g.judge(r.config.Pace)
 	return g
+}
+
+// slotsBefore is how many slots of an open loop are due before t.
+func (r *Runner) slotsBefore(t time.Time) uint64 {
+	const rounding = 1e-6 // of a slot: 3 s at 0.1/s must not become four slots
+	n := uint64(max(0, math.Ceil(t.Sub(r.begin).Seconds()*r.config.Pace.Rate-rounding)))
+	if r.config.Operations > 0 {
+		n = min(n, r.config.Operations)
+	}
+	return n
 }
 
 func (g *Generator) judge(p Pace) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sys/unix"
 
 	"github.com/kringdb/kring/proto/kverr"
 )
@@ -39,6 +40,8 @@ const (
 	// maxIdle is below the idle timeout of common servers: a request must not meet a connection that the other side is
 	// just closing, since a mutation's outcome would then be unknown for nothing.
 	maxIdle = 5 * time.Second
+	// checkIdle is how long a connection rests before it is looked at again, for the price of a system call.
+	checkIdle = 50 * time.Millisecond
 	// keepBodyBytes is the largest body buffer that a connection keeps for the next response.
 	keepBodyBytes = 1 << 20
 )
@@ -131,8 +134,10 @@ func (h *restHost) release(c *restConn) {
 }
 
 func (h *restHost) connect(ctx context.Context, c *restConn, deadline time.Time) error {
-	if c.net != nil && time.Since(c.lastUsed) > maxIdle {
-		c.disconnect()
+	if c.net != nil {
+		if idle := time.Since(c.lastUsed); idle > maxIdle || idle > checkIdle && !quiet(c.net) {
+			c.disconnect()
+		}
 	}
 	if c.net != nil {
 		return nil
@@ -150,6 +155,26 @@ func (h *restHost) connect(ctx context.Context, c *restConn, deadline time.Time)
 	c.reader.Reset(conn)
 	c.writer.Reset(conn)
 	return nil
+}
+
+// quiet reports whether conn has nothing to read, not even its end: one that the other side has closed, or answers on
+// unasked, is not fit for a request.
+func quiet(conn net.Conn) bool {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return true
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var peek [1]byte
+	nothing := false
+	err = raw.Control(func(fd uintptr) {
+		_, _, err := unix.Recvfrom(int(fd), peek[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		nothing = errors.Is(err, unix.EAGAIN)
+	})
+	return err == nil && nothing
 }
 
 // roundTrip writes the request and reads the response; sent: bytes of it may have left.
