@@ -74,6 +74,18 @@ func (p *partition[T]) record(r *entry.Record, item T) error {
 	return fmt.Errorf("unknown kind of record %d", r.Kind)
 }
 
+// place says where r is, which record has just taken into account as of generation.
+func (p *partition[T]) place(r *entry.Record, generation uint32, item T) {
+	switch {
+	case r.Kind == entry.RecordOpen:
+		p.next.opened = item
+	case r.Kind == entry.RecordEntry && generation == p.generation:
+		*p.run.at(r.Seq) = item
+	case r.Kind == entry.RecordEntry:
+		*p.next.run.at(r.Seq) = item
+	}
+}
+
 func (p *partition[T]) appendEntry(r *entry.Record, item T) error {
 	g := p.generationOf(r)
 	if g == p.generation {

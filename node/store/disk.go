@@ -1,0 +1,320 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
+)
+
+// disk is the store on a file system. Its directory:
+//
+//	IDENTITY   who this is (identity.go)
+//	LOCK       held while a process has the directory open
+//	log/       the segments of the log (log.go, segment.go, frame.go)
+//	data/      Pebble
+//
+// A log record is durable when the log has been synced; everything else follows from the log. Applied entries reach
+// Pebble's memory only; a flush (flush.go) makes them durable together with what the log then no longer has to say (M
+// and L), and drops the segments that nothing needs.
+//
+// Locks, in the order they are taken: open, flushing, applying, mu, log.mu.
+type disk struct {
+	options   Options
+	dir       string
+	lock      io.Closer
+	log       *log
+	db        *pebble.DB
+	recovered []entry.Recovered
+	// held is set once a goroutine of Pebble's is held for good (pebbleLogger.Fatalf).
+	held    atomic.Bool
+	closing atomic.Bool
+	// open is held shared by calls that use the files, and alone by Close.
+	open sync.RWMutex
+
+	// generations[p] is p's current generation, 0 for the first: read by Get without a lock.
+	generations [ring.MaxPartitions]atomic.Uint32
+
+	identityMu sync.Mutex
+	identity   Identity
+
+	flusher flusher
+	// applying is held shared from a batch's commit until `applied` says so, and alone by whoever needs both to agree.
+	applying sync.RWMutex
+	scratch  sync.Pool // *[]byte
+
+	mu         sync.Mutex
+	onSynced   func(Position, error)
+	partitions partitions[location]
+	dirty      []ring.PartitionID // have an M to be written
+	isDirty    [ring.MaxPartitions / 64]uint64
+	dirtyBytes int64 // applied since the last flush
+}
+
+var _ Store = (*disk)(nil)
+
+// New opens the store in dir, which is made if it does not exist, and counts the start. It returns ErrForeign if the
+// directory belongs to a node other than options.Node, and ErrCorrupt if what was synced is not all there. Nothing else
+// may have the directory open. Files of a store are not meant to be copied or restored: a copy that is behind is refused
+// by the cluster because of its boot count.
+func New(dir string, options Options) (_ Store, err error) {
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
+	d := &disk{options: options.withDefaults(), dir: dir}
+	d.scratch.New = func() any { return new([]byte) }
+	d.onSynced = d.options.OnSynced
+	fs := d.options.FS
+	if err := makeDir(fs, dir); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if d.lock, err = fs.Lock(fs.PathJoin(dir, "LOCK")); err != nil {
+		return nil, fmt.Errorf("store: %s is in use by another process: stop that one or choose another directory: %w", dir, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.release())
+		}
+	}()
+	if err := d.load(); err != nil {
+		return nil, err
+	}
+	d.start()
+	return d, nil
+}
+
+func (d *disk) logDir() string  { return d.options.FS.PathJoin(d.dir, "log") }
+func (d *disk) dataDir() string { return d.options.FS.PathJoin(d.dir, "data") }
+
+// load reads or makes everything and starts nothing.
+func (d *disk) load() error {
+	id, found, err := readIdentity(d.options.FS, d.dir)
+	if err != nil {
+		return err
+	}
+	if found && d.options.Node != "" && id.Node != d.options.Node {
+		return fmt.Errorf("%w: %s belongs to node %q, not %q: give each node a directory of its own",
+			ErrForeign, d.dir, id.Node, d.options.Node)
+	}
+	if !found || id.Boot == 0 {
+		if id, err = d.prepareDirectory(id, found); err != nil {
+			return err
+		}
+	}
+	d.log = newLog(d.options.FS, d.logDir(), d.options.SegmentBytes, id.Store)
+	d.log.onFail = d.onFail
+	if d.db, err = openData(d.dataDir(), d.options, d.failData); err != nil {
+		return err
+	}
+	if id.Boot == 0 {
+		err = d.create()
+	} else {
+		err = d.recover()
+	}
+	if err != nil {
+		return err
+	}
+	id.Boot++
+	d.identity = id
+	return writeIdentity(d.options.FS, d.dir, id)
+}
+
+// prepareDirectory writes an identity of boot 0, under which the rest is made. If there was one already, making it was
+// interrupted and begins anew: nothing was ever stored.
+func (d *disk) prepareDirectory(id Identity, found bool) (Identity, error) {
+	fs := d.options.FS
+	for _, sub := range []string{d.logDir(), d.dataDir()} {
+		if found {
+			if err := fs.RemoveAll(sub); err != nil {
+				return Identity{}, fmt.Errorf("store: %w", err)
+			}
+		} else if names, err := fs.List(sub); err == nil && len(names) > 0 {
+			return Identity{}, fmt.Errorf("%w: %s is missing but %s is not empty; %s", ErrCorrupt,
+				fs.PathJoin(d.dir, identityFile), sub, corruptAdvice)
+		}
+	}
+	if !found {
+		id = Identity{Node: d.options.Node, Store: ring.StoreID(rand.Uint64() | 1)}
+		if err := writeIdentity(fs, d.dir, id); err != nil {
+			return Identity{}, err
+		}
+	}
+	for _, sub := range []string{d.logDir(), d.dataDir()} {
+		if err := fs.MkdirAll(sub, 0o755); err != nil {
+			return Identity{}, fmt.Errorf("store: %w", err)
+		}
+	}
+	return id, syncDir(fs, d.dir)
+}
+
+// create begins an empty log and makes the data say so.
+func (d *disk) create() error {
+	if err := d.log.begin(); err != nil {
+		return err
+	}
+	return d.putLogMeta(logMeta{first: d.log.segments[0].number, synced: d.log.head()})
+}
+
+// recover reads what the flushes kept, and the log from there on.
+func (d *disk) recover() error {
+	meta, err := readLogMeta(d.db)
+	if err != nil {
+		return err
+	}
+	if d.partitions, err = readMeta(d.db); err != nil {
+		return err
+	}
+	// While the log is replayed a partition is as of its trim; what was applied is put back when the log is there again.
+	flushed := make([]partition[location], len(d.partitions))
+	for id, p := range d.partitions {
+		if p != nil {
+			flushed[id] = *p
+			p.applied = p.run.trim
+		}
+	}
+	if err := d.log.recover(meta.first, meta.synced, d.replay); err != nil {
+		return err
+	}
+	for id, p := range d.partitions {
+		if p == nil {
+			continue
+		}
+		if id < len(flushed) && flushed[id].generation == p.generation {
+			p.applied = flushed[id].applied
+		}
+		if p.applied > p.run.last() {
+			return corruptLog(d.log.files.dir, 0, fmt.Sprintf("partition %d: entries to %d were applied and the log ends at %d",
+				id, p.applied, p.run.last()))
+		}
+		if err := d.abandonNext(ring.PartitionID(id), p); err != nil {
+			return err
+		}
+		d.publishGeneration(ring.PartitionID(id), p)
+		d.recovered = append(d.recovered, p.recovered(ring.PartitionID(id)))
+	}
+	return d.log.begin()
+}
+
+// replay takes a record of the log into account again. It skips what M knows already, and what is left over of a
+// generation that was dropped or abandoned, whose opening may be gone from the log.
+func (d *disk) replay(r *entry.Record, at location) error {
+	p := d.partitions.make(r.Partition)
+	isNext := p.next != nil && p.next.generation == r.Generation
+	switch r.Kind {
+	case entry.RecordEntry, entry.RecordTruncate:
+		if r.Generation != p.generation && !isNext {
+			return nil
+		}
+		if r.Generation == p.generation && r.Kind == entry.RecordEntry && r.Seq <= p.run.trim {
+			return nil
+		}
+	case entry.RecordPromise:
+		if r.Epoch < p.promised {
+			return nil
+		}
+	case entry.RecordOpen, entry.RecordFlip:
+		if r.Generation <= p.generation {
+			return nil
+		}
+	case entry.RecordDrop:
+		if !isNext {
+			return nil
+		}
+	}
+	return p.record(r, at)
+}
+
+// abandonNext drops a generation that was open when the store stopped: its snapshot has to begin again.
+func (d *disk) abandonNext(id ring.PartitionID, p *partition[location]) error {
+	if p.next == nil {
+		return nil
+	}
+	generation := p.next.generation
+	p.next = nil
+	return dropGeneration(d.db, id, generation)
+}
+
+func (d *disk) publishGeneration(id ring.PartitionID, p *partition[location]) {
+	if p.generation != firstGeneration {
+		d.generations[id].Store(p.generation)
+	}
+}
+
+func (d *disk) generation(id ring.PartitionID) uint32 {
+	if id >= ring.MaxPartitions {
+		return firstGeneration
+	}
+	return max(firstGeneration, d.generations[id].Load())
+}
+
+func (d *disk) start() {
+	d.flusher.init()
+	d.log.onSynced = d.reportSynced
+	d.log.start()
+	d.flusher.done.Add(1)
+	go d.flushLoop()
+}
+
+func (d *disk) reportSynced(position Position, err error) {
+	d.mu.Lock()
+	onSynced := d.onSynced
+	d.mu.Unlock()
+	if onSynced != nil {
+		onSynced(position, err)
+	}
+}
+
+func (d *disk) onFail(err error) {
+	d.options.Logger.Error("store stopped for good", "directory", d.dir, "error", err)
+}
+
+// failData stops the store because of Pebble.
+func (d *disk) failData(err error) {
+	var fatal fatalError
+	if errors.As(err, &fatal) {
+		d.held.Store(true)
+	}
+	if !d.closing.Load() {
+		d.log.fail(dataError(err))
+	}
+}
+
+// Close syncs the log, flushes and stops. Calls after the first return nil at once.
+func (d *disk) Close() error {
+	if d.closing.Swap(true) {
+		return nil
+	}
+	d.flusher.close()
+	d.open.Lock()
+	defer d.open.Unlock()
+	err := d.flush()
+	if errors.Is(err, ErrClosed) {
+		err = nil // why the store failed was reported when it did
+	}
+	return errors.Join(err, d.release())
+}
+
+// release closes what load opened.
+func (d *disk) release() error {
+	var err error
+	d.closing.Store(true)
+	if d.log != nil {
+		if err = d.log.close(); errors.Is(err, ErrClosed) {
+			err = nil // it was reported when it failed
+		}
+	}
+	if d.held.Load() {
+		return err // Pebble can never be closed, and the directory is not free before this process ends
+	}
+	if d.db != nil {
+		err = errors.Join(err, dataError(d.db.Close()))
+	}
+	return errors.Join(err, d.lock.Close())
+}
