@@ -143,16 +143,21 @@ func (h *heartbeats) registered(m *kringv1.Member, gatewayHTTP string, now time.
 	}
 }
 
-// silence is how long nothing has come from the node, counted from when this coordinator began to listen at the latest.
-// heard says that something has come at all.
-func (h *heartbeats) silence(m *ring.Member, now time.Time) (silence time.Duration, heard bool) {
-	b, ok := h.nodes[m.Node]
-	heard = ok && b.boot == m.Boot
+// silence is how long nothing has come from the node, counted from when this coordinator began to listen at the latest: it
+// is what may be held against the node.
+func (h *heartbeats) silence(m *ring.Member, now time.Time) time.Duration {
 	from := h.since
-	if heard && b.at.After(from) {
+	if b, ok := h.nodes[m.Node]; ok && b.boot == m.Boot && b.at.After(from) {
 		from = b.at
 	}
-	return now.Sub(from), heard
+	return now.Sub(from)
+}
+
+// heardWithin reports whether something has come from the node's present start not longer ago than d: it is what speaks
+// for the node.
+func (h *heartbeats) heardWithin(m *ring.Member, d time.Duration, now time.Time) bool {
+	b, ok := h.nodes[m.Node]
+	return ok && b.boot == m.Boot && now.Sub(b.at) <= d
 }
 
 // judge says which members' states are to change: down when silent and dead by gossip, or silent for long whatever gossip
@@ -166,14 +171,14 @@ func (h *heartbeats) judge(t *ring.Table, gossipAlive func(ring.NodeID) bool, no
 	var changes []*kringv1.SetMemberStatesCommand_MemberStateChange
 	for i := range t.Members {
 		m := &t.Members[i]
-		silence, heard := h.silence(m, now)
+		silence := h.silence(m, now)
 		to := m.State
 		switch {
 		case m.State == ring.MemberUp && silence > h.hungAfter:
 			to = ring.MemberDown
 		case m.State == ring.MemberUp && silence > h.silentAfter && !gossipAlive(m.Node):
 			to = ring.MemberDown
-		case m.State == ring.MemberDown && heard && silence <= h.silentAfter:
+		case m.State == ring.MemberDown && h.heardWithin(m, h.silentAfter, now):
 			to = ring.MemberUp
 		}
 		if to != m.State {
@@ -191,8 +196,7 @@ func (h *heartbeats) alive(t *ring.Table, now time.Time) []ring.Member {
 	defer h.mu.Unlock()
 	var out []ring.Member
 	for i := range t.Members {
-		silence, heard := h.silence(&t.Members[i], now)
-		if t.Members[i].State == ring.MemberUp && heard && silence <= h.hungAfter {
+		if t.Members[i].State == ring.MemberUp && h.heardWithin(&t.Members[i], h.hungAfter, now) {
 			out = append(out, t.Members[i])
 		}
 	}
@@ -209,8 +213,7 @@ func (h *heartbeats) oldest(t *ring.Table, now time.Time) time.Duration {
 	}
 	for i := range t.Members {
 		if t.Members[i].State != ring.MemberDown {
-			silence, _ := h.silence(&t.Members[i], now)
-			longest = max(longest, silence)
+			longest = max(longest, h.silence(&t.Members[i], now))
 		}
 	}
 	return longest

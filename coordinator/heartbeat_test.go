@@ -1,0 +1,135 @@
+package coordinator
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
+)
+
+func beatOf(n int, boot uint64) *kringv1.HeartbeatRequest {
+	m := newNode(n).member
+	return &kringv1.HeartbeatRequest{
+		Id: m.GetNodeId(), Role: kringv1.HeartbeatRole_HEARTBEAT_ROLE_NODE, StoreId: m.GetStoreId(), BootCount: boot, ClusterId: "k",
+	}
+}
+
+func TestJudge(t *testing.T) {
+	s := formedScribe(t)
+	table := s.state.table
+	start := time.Unix(1000, 0)
+	at := func(d time.Duration) time.Time { return start.Add(d) }
+	alive := func(ring.NodeID) bool { return true }
+	dead := func(ring.NodeID) bool { return false }
+	h := newHeartbeats(750*time.Millisecond, 3*time.Second)
+	require.Empty(t, h.judge(table, dead, at(time.Hour)), "who does not lead judges nobody")
+	h.lead(start)
+	require.Empty(t, h.judge(table, dead, at(700*time.Millisecond)), "a new leader has not listened for long enough")
+	for n := 1; n <= 3; n++ {
+		require.NoError(t, h.heard(beatOf(n, 1), at(time.Second)))
+	}
+	changes := h.judge(table, dead, at(time.Second))
+	require.Len(t, changes, 1)
+	require.Equal(t, "n4", changes[0].GetNodeId())
+	require.Equal(t, kringv1.MemberState_MEMBER_STATE_DOWN, changes[0].GetState())
+	require.Empty(t, h.judge(table, alive, at(3*time.Second)), "gossip vouches for the silent, up to a point")
+	require.Len(t, h.judge(table, alive, at(4100*time.Millisecond)), 4, "hung: gossip counts no more")
+	h.lead(at(4 * time.Second))
+	require.Empty(t, h.judge(table, dead, at(4100*time.Millisecond)), "after a pause of its own the leader listens anew")
+
+	down := table.Members[0]
+	down.State = ring.MemberDown
+	table = table.WithMember(table.Version+1, down)
+	require.Empty(t, h.judge(table, alive, at(4200*time.Millisecond)), "gossip alone brings nobody up")
+	require.NoError(t, h.heard(beatOf(1, 1), at(4300*time.Millisecond)))
+	changes = h.judge(table, dead, at(4400*time.Millisecond))
+	require.Len(t, changes, 1)
+	require.Equal(t, kringv1.MemberState_MEMBER_STATE_UP, changes[0].GetState())
+	h.follow()
+	require.Empty(t, h.judge(table, dead, at(time.Hour)))
+}
+
+func TestAliveCountsOnlyTheNewestStart(t *testing.T) {
+	s := formedScribe(t)
+	h := newHeartbeats(750*time.Millisecond, 3*time.Second)
+	now := time.Unix(1000, 0)
+	h.lead(now)
+	require.NoError(t, h.heard(beatOf(1, 1), now))
+	require.NoError(t, h.heard(beatOf(2, 9), now))
+	require.Len(t, h.alive(s.state.table, now), 1)
+	require.Empty(t, h.alive(s.state.table, now.Add(4*time.Second)))
+}
+
+func TestCheckHeartbeat(t *testing.T) {
+	s := formedScribe(t)
+	table := s.state.table
+	require.NoError(t, check(table, beatOf(1, 1)))
+	code(t, kverr.NotFound, check(table, beatOf(9, 1)))
+	code(t, kverr.Unavailable, check(table, beatOf(1, 2)))
+	code(t, kverr.Unavailable, check(&ring.Table{}, beatOf(1, 1)))
+	spoilt := beatOf(1, 1)
+	spoilt.StoreId++
+	code(t, kverr.WrongStore, check(table, spoilt))
+	spoilt = beatOf(1, 1)
+	spoilt.ClusterId = "other"
+	code(t, kverr.WrongCluster, check(table, spoilt))
+	spoilt = beatOf(1, 1)
+	spoilt.Role = 0
+	code(t, kverr.BadRequest, check(table, spoilt))
+	code(t, kverr.BadRequest, check(table, &kringv1.HeartbeatRequest{}))
+	n := newNode(1).member
+	n.BootCount = 2
+	require.NoError(t, s.apply(registerCommand("k", n)))
+	code(t, kverr.WrongStore, check(s.state.table, beatOf(1, 1)))
+}
+
+func TestGatewaysAreBounded(t *testing.T) {
+	h := newHeartbeats(time.Second, time.Second)
+	now := time.Unix(1000, 0)
+	for i := range maxGateways {
+		require.NoError(t, h.heardGateway(string(rune('a'+i)), "x", now))
+	}
+	code(t, kverr.Busy, h.heardGateway("one more", "x", now))
+	require.NoError(t, h.heardGateway("one more", "x", now.Add(2*gatewayForgets)))
+	require.Len(t, h.gatewayList(now.Add(2*gatewayForgets)), 1)
+}
+
+func TestProblems(t *testing.T) {
+	s := formedScribe(t)
+	require.Empty(t, problems(s.state))
+	p := s.state.table.Partitions[0]
+	mark := func(at int64, nodes ...ring.NodeID) {
+		for _, id := range nodes {
+			m := *s.state.table.Member(id)
+			m.State = ring.MemberDown
+			s.index++
+			s.state.setMember(s.index, at, m)
+		}
+	}
+	kindOf := func() (kringv1.PartitionProblem_Kind, int64) {
+		found := problemOf(s.state, &s.state.table.Partitions[0])
+		return found.GetKind(), found.GetSinceUnixMillis()
+	}
+	var backups []ring.NodeID
+	for _, r := range p.InSync {
+		if r != p.Primary {
+			backups = append(backups, r.Node)
+		}
+	}
+	mark(100, backups[0])
+	kind, since := kindOf()
+	require.Equal(t, kringv1.PartitionProblem_KIND_UNDER_REPLICATED, kind)
+	require.EqualValues(t, 100, since)
+	mark(200, p.Primary.Node)
+	kind, since = kindOf()
+	require.Equal(t, kringv1.PartitionProblem_KIND_LEADERLESS, kind)
+	require.EqualValues(t, 200, since)
+	mark(300, backups[1])
+	kind, since = kindOf()
+	require.Equal(t, kringv1.PartitionProblem_KIND_OFFLINE, kind)
+	require.EqualValues(t, 300, since)
+}
