@@ -162,7 +162,7 @@ func FuzzKeyFromPath(f *testing.F) {
 				require.Error(t, err)
 			}
 		} else if err == nil {
-			_, _ = keyFromPath(u) //nolint:errcheck // must only not panic
+			_, _ = keyFromPath(u) // must only not panic
 		}
 		// Every key has a path by both routes.
 		if len(key) == 0 || len(key) > MaxKeyBytes {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -77,6 +79,16 @@ func connContext(ctx context.Context, c net.Conn) context.Context {
 type conn struct {
 	net.Conn
 	answering atomic.Bool
+	slow      atomic.Bool // a deadline has passed while reading a header
+}
+
+// Read notes deadlines that pass: net/http calls half a header malformed when the other half was too slow.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && !c.answering.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		c.slow.Store(true)
+	}
+	return n, err
 }
 
 const (
@@ -93,6 +105,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	status, err := strconv.Atoi(firstWord(line[len(refusalStart):]))
 	if !ok || err != nil || status < 400 {
 		return c.Conn.Write(p)
+	}
+	if status == http.StatusBadRequest && c.slow.Load() {
+		status = http.StatusRequestTimeout
 	}
 	if _, err := c.Conn.Write(ownRefusal(status, text)); err != nil {
 		return 0, err
@@ -122,6 +137,9 @@ func ownRefusal(status int, text string) []byte {
 			p.Detail = "the request line or header is malformed; in a path a % must be followed by two hex digits, and spaces, " +
 				"control characters and the like must be percent-encoded"
 		}
+	case http.StatusRequestTimeout:
+		p.Code, p.Retryable = "slow_header", true
+		p.Detail = "the request line and header did not arrive in time"
 	case http.StatusRequestHeaderFieldsTooLarge:
 		p.Code = "header_too_large"
 		p.Detail = "the request line and header are larger than this gateway reads"

@@ -224,4 +224,6 @@ func (t *twin) put(key, value string, a client.Attributes) uint64 {
 	return r.Version
 }
 
+func kverrCodes() map[int32]string { return kringv1.ErrorCode_name }
+
 var soon = func() time.Time { return time.Now().Add(90 * time.Second) }
