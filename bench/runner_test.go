@@ -59,7 +59,7 @@ func (s *slow) Put(ctx context.Context, key, value []byte) (uint64, error) {
 	return s.Memory.Put(ctx, key, value)
 }
 
-func run(t *testing.T, ctx context.Context, c bench.Config) *bench.Result {
+func run(ctx context.Context, t *testing.T, c bench.Config) *bench.Result {
 	t.Helper()
 	if c.Workload == nil {
 		c.Workload = newMix(t, "put")
@@ -79,7 +79,7 @@ func near(t *testing.T, want time.Duration, us float64, what string) {
 
 func TestClosedLoopMeasuresThroughput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := run(t, t.Context(), bench.Config{
+		r := run(t.Context(), t, bench.Config{
 			Target: newSlow(always(10 * time.Millisecond)), Pace: bench.Pace{Workers: 4}, Duration: 2 * time.Second,
 		})
 		assert.InDelta(t, 400, r.Throughput, 4)
@@ -96,7 +96,7 @@ func TestOpenLoopKeepsItsSchedule(t *testing.T) {
 		var mu sync.Mutex
 		var intended []time.Duration
 		start := time.Now()
-		r := run(t, t.Context(), bench.Config{
+		r := run(t.Context(), t, bench.Config{
 			Target: newSlow(always(3 * time.Millisecond)), Pace: bench.Pace{Rate: 100}, Duration: 2 * time.Second,
 			Observe: func(o bench.Observation) {
 				mu.Lock()
@@ -126,7 +126,7 @@ func TestNoCoordinatedOmission(t *testing.T) {
 	}
 	measure := func(t *testing.T, p bench.Pace) (r *bench.Result) {
 		synctest.Test(t, func(t *testing.T) {
-			r = run(t, t.Context(), bench.Config{Target: newSlow(stall), Pace: p, Duration: 10 * time.Second})
+			r = run(t.Context(), t, bench.Config{Target: newSlow(stall), Pace: p, Duration: 10 * time.Second})
 		})
 		return r
 	}
@@ -158,7 +158,7 @@ func TestOverloadIsBoundedAndSaid(t *testing.T) {
 		}
 		target.fail = func() error { now.Add(-1); return nil }
 		// 10 workers can do 100 a second of the 1000 asked for.
-		r := run(t, t.Context(), bench.Config{
+		r := run(t.Context(), t, bench.Config{
 			Target: target, Pace: bench.Pace{Rate: 1000, Workers: 10, MaxLag: time.Second}, Duration: 5 * time.Second,
 		})
 		assert.LessOrEqual(t, most.Load(), int64(10))
@@ -184,7 +184,7 @@ func TestWarmUpIsNotCounted(t *testing.T) {
 		}
 		for _, pace := range []bench.Pace{{Rate: 100}, {Workers: 2}} {
 			observed := atomic.Int64{}
-			r := run(t, t.Context(), bench.Config{
+			r := run(t.Context(), t, bench.Config{
 				Target: newSlow(cold), Pace: pace, WarmUp: 1100 * time.Millisecond, Duration: time.Second,
 				Observe: func(bench.Observation) { observed.Add(1) },
 			})
@@ -211,7 +211,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 					}
 					return time.Millisecond
 				})
-				r := run(t, ctx, bench.Config{Target: target, Pace: pace, Duration: time.Hour})
+				r := run(ctx, t, bench.Config{Target: target, Pace: pace, Duration: time.Hour})
 				assert.Equal(t, 1500*time.Millisecond, time.Since(start), "at once")
 				assert.True(t, r.Interrupted)
 				assert.Zero(t, r.Failed, "operations cut off by the end are no failures of the target's")
@@ -227,7 +227,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 func TestRunEndsByCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, pace := range []bench.Pace{{Rate: 1000}, {Workers: 8}} {
-			r := run(t, t.Context(), bench.Config{Target: newSlow(always(time.Millisecond)), Pace: pace, Operations: 100})
+			r := run(t.Context(), t, bench.Config{Target: newSlow(always(time.Millisecond)), Pace: pace, Operations: 100})
 			assert.Equal(t, uint64(100), r.Operations)
 			assert.Zero(t, r.Generator.Unsent)
 		}
@@ -247,7 +247,7 @@ func TestErrorsAreCountedByCode(t *testing.T) {
 		}
 		var mu sync.Mutex
 		outcomes := map[kverr.Outcome]int{}
-		r := run(t, t.Context(), bench.Config{
+		r := run(t.Context(), t, bench.Config{
 			Target: target, Pace: bench.Pace{Rate: 400}, Duration: time.Second,
 			Observe: func(o bench.Observation) {
 				mu.Lock()
@@ -270,7 +270,7 @@ func TestClosedLoopDoesNotHammerARefusingTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		target := newSlow(always(0))
 		target.fail = func() error { return kverr.Retry(kverr.Unavailable, 100*time.Millisecond, "") }
-		r := run(t, t.Context(), bench.Config{Target: target, Pace: bench.Pace{Workers: 1}, Duration: time.Second})
+		r := run(t.Context(), t, bench.Config{Target: target, Pace: bench.Pace{Workers: 1}, Duration: time.Second})
 		assert.Equal(t, uint64(10), r.Failed)
 		assert.ErrorContains(t, r.Err(), "all of 10 operations failed")
 	})
@@ -284,12 +284,12 @@ func TestWrongBytesAreAnError(t *testing.T) {
 		_, err = target.Memory.Put(t.Context(), []byte("user000000000007"), []byte("rotten, and rather long"))
 		require.NoError(t, err)
 		c := bench.Config{Target: target, Workload: newMix(t, "get"), Pace: bench.Pace{Workers: 10}, Duration: 2 * time.Second}
-		r := run(t, t.Context(), c)
+		r := run(t.Context(), t, c)
 		assert.Positive(t, r.Errors["corrupt"])
 		assert.Len(t, r.Errors, 1)
 		assert.ErrorContains(t, r.Err(), "read back wrong")
 		c.Unverified = true
-		assert.Empty(t, run(t, t.Context(), c).Errors)
+		assert.Empty(t, run(t.Context(), t, c).Errors)
 	})
 }
 
