@@ -112,7 +112,7 @@ func (g *Gateway) getRing(x *exchange, r *http.Request) error {
 	header["Cache-Control"] = valuesNoCache
 	switch conditions.forRead(table.Version) {
 	case http.StatusPreconditionFailed:
-		return &kverr.Error{Code: kverr.PreconditionFailed, Version: table.Version, Message: "If-Match names other versions of the table"}
+		return &kverr.Error{Code: kverr.PreconditionFailed, Version: table.Version}
 	case http.StatusNotModified:
 		x.appendETag(table.Version)
 		x.WriteHeader(http.StatusNotModified)

@@ -38,6 +38,11 @@ func (c *hostCheck) ok(host string) bool {
 	if last := c.last.Load(); last != nil && *last == host {
 		return true
 	}
+	return c.remember(host)
+}
+
+// remember is apart from ok so that only it, and not every request, pays for the copy whose address is kept.
+func (c *hostCheck) remember(host string) bool {
 	if !c.judge(host) {
 		return false
 	}

@@ -62,21 +62,21 @@ func (g *Gateway) read(x *exchange, r *http.Request, call readCall) (v client.Va
 	if err != nil {
 		return v, false, err
 	}
-	ctx, cancel, err := g.deadline(r, &q)
+	timeout, err := g.timeoutOf(r, &q)
 	if err != nil {
 		return v, false, err
 	}
+	ctx, cancel := g.limit(r, timeout)
 	defer cancel()
-	began := x.started
 	v, err = call(ctx, key)
-	x.node = time.Since(began)
+	x.node = time.Since(x.started)
 	x.appendOrigin(&v.Result)
 	if err != nil {
 		return v, false, err
 	}
 	switch conditions.forRead(v.Version) {
 	case http.StatusPreconditionFailed:
-		return v, false, &kverr.Error{Code: kverr.PreconditionFailed, Version: v.Version, Message: "If-Match names other versions"}
+		return v, false, &kverr.Error{Code: kverr.PreconditionFailed, Version: v.Version}
 	case http.StatusNotModified:
 		x.Header()["Cache-Control"] = valuesNoCache
 		x.appendETag(v.Version)
@@ -101,13 +101,13 @@ func secondsLeft(expires time.Time) int64 {
 	return max(1, int64((time.Until(expires)+time.Second-1)/time.Second))
 }
 
-// putKey serves PUT.
+// putKey serves PUT. Everything that can be refused is refused before the body is read, and the request's time starts
+// once it has been: a slow sender is the body's deadline's business.
 func (g *Gateway) putKey(x *exchange, r *http.Request) error {
-	key, options, ctx, cancel, err := g.mutation(r)
+	m, err := g.parseMutation(r)
 	if err != nil {
 		return err
 	}
-	defer cancel()
 	if len(r.Header["Content-Range"]) > 0 {
 		return kverr.New(kverr.BadRequest, "Content-Range: a value is written whole or not at all")
 	}
@@ -116,15 +116,17 @@ func (g *Gateway) putKey(x *exchange, r *http.Request) error {
 		return err
 	}
 	if some {
-		options = append(options, client.WithAttributes(attributes))
+		m.options = append(m.options, client.WithAttributes(attributes))
 	}
 	body, release, err := g.readBody(x, r)
 	defer release()
 	if err != nil {
 		return err
 	}
+	ctx, cancel := g.limit(r, m.timeout)
+	defer cancel()
 	began := time.Now()
-	result, err := g.config.Client.Put(ctx, key, body, append(options, client.WantExisted())...)
+	result, err := g.config.Client.Put(ctx, m.key, body, append(m.options, client.WantExisted())...)
 	x.node = time.Since(began)
 	x.appendOrigin(&result)
 	if err != nil {
@@ -141,19 +143,19 @@ func (g *Gateway) putKey(x *exchange, r *http.Request) error {
 
 // deleteKey serves DELETE. It does not tell whether the key was there: a repeated DELETE gets the same answer.
 func (g *Gateway) deleteKey(x *exchange, r *http.Request) error {
-	key, options, ctx, cancel, err := g.mutation(r)
+	m, err := g.parseMutation(r)
 	if err != nil {
 		return err
 	}
-	defer cancel()
 	if r.ContentLength != 0 {
 		return &refusal{
 			status: http.StatusBadRequest, code: "bad_request", title: "Bad request", detail: "DELETE takes no body", close: true,
 		}
 	}
-	began := time.Now()
-	result, err := g.config.Client.Delete(ctx, key, options...)
-	x.node = time.Since(began)
+	ctx, cancel := g.limit(r, m.timeout)
+	defer cancel()
+	result, err := g.config.Client.Delete(ctx, m.key, m.options...)
+	x.node = time.Since(x.started)
 	x.appendOrigin(&result)
 	if err != nil {
 		return err
@@ -162,34 +164,36 @@ func (g *Gateway) deleteKey(x *exchange, r *http.Request) error {
 	return nil
 }
 
-// mutation decodes what PUT and DELETE share. cancel is never nil.
-func (g *Gateway) mutation(r *http.Request) (
-	key []byte, options []client.Option, ctx context.Context, cancel context.CancelFunc, err error,
-) {
-	fail := func(err error) ([]byte, []client.Option, context.Context, context.CancelFunc, error) {
-		return nil, nil, nil, nothing, err
-	}
-	if key, err = keyFromPath(r.URL); err != nil {
-		return fail(err)
+// mutation is what PUT and DELETE share.
+type mutation struct {
+	key     []byte
+	options []client.Option
+	timeout time.Duration // 0: not said
+}
+
+func (g *Gateway) parseMutation(r *http.Request) (m mutation, err error) {
+	if m.key, err = keyFromPath(r.URL); err != nil {
+		return m, err
 	}
 	q, err := parseQuery(r.URL.RawQuery, "timeout")
 	if err != nil {
-		return fail(err)
+		return m, err
+	}
+	if m.timeout, err = g.timeoutOf(r, &q); err != nil {
+		return m, err
 	}
 	if len(r.Header["Idempotency-Key"]) > 0 {
-		return fail(kverr.New(kverr.BadRequest, "Idempotency-Key is not yet supported: use If-Match or If-None-Match"))
+		return m, kverr.New(kverr.BadRequest, "Idempotency-Key is not yet supported: use If-Match or If-None-Match")
 	}
 	conditions, err := parseConditions(r.Header)
 	if err != nil {
-		return fail(err)
+		return m, err
 	}
+	m.options = make([]client.Option, 0, 3)
 	if condition, some := conditions.forMutation(); some {
-		options = append(make([]client.Option, 0, 3), client.If(condition))
+		m.options = append(m.options, client.If(condition))
 	}
-	if ctx, cancel, err = g.deadline(r, &q); err != nil {
-		return fail(err)
-	}
-	return key, options, ctx, cancel, nil
+	return m, nil
 }
 
 // appendETag gives the version as a strong entity tag.

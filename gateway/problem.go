@@ -117,8 +117,11 @@ func (x *exchange) problemOf(r *http.Request, e *kverr.Error) problem {
 		}
 	}
 	switch {
-	case e.Code == kverr.PreconditionFailed && e.Version != 0:
+	case e.Code == kverr.PreconditionFailed && e.Version == 0:
+		p.Detail = "the key does not exist"
+	case e.Code == kverr.PreconditionFailed:
 		x.appendETag(e.Version)
+		p.Detail = "the current version is " + strconv.FormatUint(e.Version, 10)
 	case e.Code == kverr.ValueTooLarge:
 		x.Header()["Connection"] = valuesClose // a body may be under way that nobody reads
 	case p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests:

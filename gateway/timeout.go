@@ -50,19 +50,14 @@ func (g *Gateway) timeoutOf(r *http.Request, q *query) (time.Duration, error) {
 
 func nothing() {}
 
-// deadline gives the context for the request's client calls. Without a timeout of the request's or the configuration's
-// it is the connection's own, and the client applies its own: that costs neither a timer nor a goroutine.
-func (g *Gateway) deadline(r *http.Request, q *query) (context.Context, context.CancelFunc, error) {
-	timeout, err := g.timeoutOf(r, q)
-	if err != nil {
-		return nil, nil, err
-	}
+// limit gives the context for the request's client calls, from now on. Without a timeout of the request's or the
+// configuration's it is the connection's own, and the client applies its own: that costs neither a timer nor a goroutine.
+func (g *Gateway) limit(r *http.Request, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if timeout == 0 {
 		timeout = g.config.DefaultTimeout
 	}
 	if timeout == 0 {
-		return r.Context(), nothing, nil
+		return r.Context(), nothing
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
-	return ctx, cancel, nil
+	return context.WithTimeout(r.Context(), timeout)
 }
