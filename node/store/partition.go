@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/kringdb/kring/node/entry"
@@ -52,7 +51,7 @@ func (p *partition[T]) record(r *entry.Record, item T) error {
 		if r.Epoch < p.promised {
 			return fmt.Errorf("promise of epoch %v after %v", r.Epoch, p.promised)
 		}
-		p.promised, p.configuration = r.Epoch, bytes.Clone(r.Payload)
+		p.promised, p.configuration = r.Epoch, append([]byte(nil), r.Payload...)
 		return nil
 	case entry.RecordTruncate:
 		return p.truncate(r)
@@ -148,7 +147,7 @@ func (p *partition[T]) recovered(id ring.PartitionID) entry.Recovered {
 	return entry.Recovered{
 		Partition:     id,
 		Promised:      p.promised,
-		Configuration: bytes.Clone(p.configuration),
+		Configuration: append([]byte(nil), p.configuration...),
 		Applied:       p.applied,
 		Trim:          p.run.trim,
 		TrimEpoch:     p.run.trimEpoch,

@@ -1,0 +1,191 @@
+package store_test
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/node/store"
+	"github.com/kringdb/kring/ring"
+)
+
+// modelEntry is an entry as the log should hold it.
+type modelEntry struct {
+	epoch    ring.Epoch
+	payload  []byte
+	position int // of its record, over all
+}
+
+// modelPartition is a partition as it should be found: nothing of it is ever trimmed.
+type modelPartition struct {
+	promised      ring.Epoch
+	configuration []byte
+	entries       []modelEntry // entries[i] is seq i+1
+	applied       uint64       // at most what the store was asked to apply
+}
+
+func (p *modelPartition) last() uint64 { return uint64(len(p.entries)) }
+
+// model is what a log of records amounts to.
+type model map[ring.PartitionID]*modelPartition
+
+func (m model) clone() model {
+	c := make(model, len(m))
+	for id, p := range m {
+		q := *p
+		q.entries = slices.Clone(p.entries)
+		c[id] = &q
+	}
+	return c
+}
+
+func (m model) partition(id ring.PartitionID) *modelPartition {
+	if m[id] == nil {
+		m[id] = &modelPartition{}
+	}
+	return m[id]
+}
+
+func (m model) record(r entry.Record, position int) {
+	p := m.partition(r.Partition)
+	switch r.Kind {
+	case entry.RecordEntry:
+		if r.Seq != p.last()+1 {
+			panic(fmt.Sprintf("model: entry %d after %d", r.Seq, p.last()))
+		}
+		p.entries = append(p.entries, modelEntry{epoch: r.Epoch, payload: r.Payload, position: position})
+	case entry.RecordPromise:
+		p.promised, p.configuration = r.Epoch, r.Payload
+	case entry.RecordTruncate:
+		p.entries = p.entries[:min(r.Seq, p.last())]
+	}
+}
+
+// outline is what Recovered says of the log, cheap to compare.
+func (m model) outline() string {
+	var b bytes.Buffer
+	for _, id := range slices.Sorted(maps.Keys(m)) {
+		if p := m[id]; p.promised != 0 || p.last() != 0 {
+			epoch := ring.Epoch(0)
+			if p.last() > 0 {
+				epoch = p.entries[p.last()-1].epoch
+			}
+			fmt.Fprintf(&b, "%d: promised %v, last %d of %v\n", id, p.promised, p.last(), epoch)
+		}
+	}
+	return b.String()
+}
+
+func outline(recovered []entry.Recovered) string {
+	var b bytes.Buffer
+	for _, r := range recovered {
+		if r.Promised != 0 || r.Last != 0 {
+			epoch := r.TrimEpoch
+			if n := len(r.Epochs); n > 0 {
+				epoch = r.Epochs[n-1].Epoch
+			}
+			fmt.Fprintf(&b, "%d: promised %v, last %d of %v\n", r.Partition, r.Promised, r.Last, epoch)
+		}
+	}
+	return b.String()
+}
+
+// check compares s with m in every byte, and applies what is left to apply.
+func (m model) check(s store.Store) error {
+	for _, r := range s.Recovered() {
+		p := m.partition(r.Partition)
+		if !bytes.Equal(r.Configuration, p.configuration) {
+			return fmt.Errorf("partition %d: configuration of another promise", r.Partition)
+		}
+		if r.Applied > p.applied || r.Trim > r.Applied || r.Applied > r.Last {
+			return fmt.Errorf("partition %d: trim %d, applied %d, last %d; asked to apply to %d",
+				r.Partition, r.Trim, r.Applied, r.Last, p.applied)
+		}
+		if r.Trim > 0 && r.TrimEpoch != p.entries[r.Trim-1].epoch {
+			return fmt.Errorf("partition %d: trim %d of epoch %v, not %v", r.Partition, r.Trim, r.TrimEpoch, p.entries[r.Trim-1].epoch)
+		}
+		if err := checkEpochs(r, p); err != nil {
+			return err
+		}
+		if err := checkEntries(s, r, p); err != nil {
+			return err
+		}
+	}
+	for id, p := range m {
+		if err := p.checkData(s, id); err != nil {
+			return fmt.Errorf("partition %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func checkEpochs(r entry.Recovered, p *modelPartition) error {
+	var want []entry.EpochStart
+	for seq := r.Trim + 1; seq <= r.Last; seq++ {
+		if epoch := p.entries[seq-1].epoch; len(want) == 0 || want[len(want)-1].Epoch != epoch {
+			want = append(want, entry.EpochStart{Epoch: epoch, First: seq})
+		}
+	}
+	if !slices.Equal(want, r.Epochs) {
+		return fmt.Errorf("partition %d: epochs %v, want %v", r.Partition, r.Epochs, want)
+	}
+	return nil
+}
+
+// checkEntries compares the log's entries and applies those that were not.
+func checkEntries(s store.Store, r entry.Recovered, p *modelPartition) error {
+	var batch []store.Applied
+	for seq := r.Trim + 1; seq <= r.Last; seq++ {
+		got, err := s.Entries(r.Partition, seq, seq, 1)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(got[0], p.entries[seq-1].payload) {
+			return fmt.Errorf("partition %d: entry %d is another", r.Partition, seq)
+		}
+		if seq > r.Applied {
+			e := new(entry.Entry)
+			if err := entry.Decode(got[0], e); err != nil {
+				return err
+			}
+			batch = append(batch, store.Applied{Partition: r.Partition, Entry: e})
+		}
+	}
+	return s.Apply(batch)
+}
+
+// checkData compares the data, all entries applied.
+func (p *modelPartition) checkData(s store.Store, id ring.PartitionID) error {
+	want := make(map[string]*entry.Entry)
+	seen := make(map[string]bool)
+	for i := range p.entries {
+		e := new(entry.Entry)
+		if err := entry.Decode(p.entries[i].payload, e); err != nil {
+			return err
+		}
+		seen[string(e.Key)] = true
+		if want[string(e.Key)] = e; e.Op != entry.OpPut {
+			delete(want, string(e.Key))
+		}
+	}
+	for key := range seen {
+		v, ok, err := s.Get(id, []byte(key))
+		if err != nil {
+			return err
+		}
+		e := want[key]
+		if ok != (e != nil) {
+			return fmt.Errorf("key %q: found is %v", key, ok)
+		}
+		if ok && (v.Version != e.Seq || v.Epoch != e.Epoch || !bytes.Equal(v.Value, e.Value) || v.Attributes.ExpiresMillis != e.Attributes.ExpiresMillis) {
+			return fmt.Errorf("key %q: version %d, want %d", key, v.Version, e.Seq)
+		}
+	}
+	c, err := s.Count(id)
+	if err == nil && c.Keys != uint64(len(want)) {
+		err = fmt.Errorf("%d keys, want %d", c.Keys, len(want))
+	}
+	return err
+}
