@@ -184,7 +184,7 @@ func (c *cluster) client() *client.Client {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	cl, err := client.Open(ctx, client.Config{
-		Seeds: client.StaticSeeds(c.master.address), Logger: slog.New(slog.DiscardHandler),
+		Timeout: time.Minute, Seeds: client.StaticSeeds(c.master.address), Logger: slog.New(slog.DiscardHandler),
 		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
 	})
 	require.NoError(c.t, err)

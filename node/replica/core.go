@@ -134,6 +134,9 @@ func (c *Core) recover(r *entry.Recovered) (*partition, error) {
 		p.epochs = append([]entry.EpochStart{{Epoch: r.TrimEpoch, First: r.Trim}}, p.epochs...)
 	}
 	p.grantUntil = c.now.add(c.cfg.grant())
+	if err := c.recoverHybrid(r); err != nil {
+		return nil, err
+	}
 	if len(r.Configuration) > 0 {
 		config, err := entry.DecodeConfiguration(r.Configuration)
 		if err != nil {
@@ -143,6 +146,24 @@ func (c *Core) recover(r *entry.Recovered) (*partition, error) {
 	}
 	p.config.ID, p.config.Epoch = r.Partition, r.Promised
 	return p, nil
+}
+
+// recoverHybrid reads the newest entry's hybrid time: the wall clock may have stepped back since, and hybrid time never
+// falls along a log.
+func (c *Core) recoverHybrid(r *entry.Recovered) error {
+	if r.Last == r.Trim {
+		return nil // nothing to read
+	}
+	encoded, err := c.disk.Entries(r.Partition, r.Last, r.Last, 1)
+	if err != nil {
+		return fmt.Errorf("replica: partition %d: last entry: %w", r.Partition, err)
+	}
+	var e entry.Entry
+	if err := entry.Decode(encoded[0], &e); err != nil {
+		return fmt.Errorf("replica: partition %d: last entry: %w", r.Partition, err)
+	}
+	c.hybrid = max(c.hybrid, e.HybridTime)
+	return nil
 }
 
 // Step consumes one event. now must not be below that of an earlier call. The results are in c.Out.

@@ -141,7 +141,7 @@ func (c *Core) receiveBeaconAck(q *peer, a *BeaconAck) {
 			continue
 		}
 		if _, excepted := exceptions[e.Partition]; excepted {
-			c.rewind(m) // it lacks the epoch or has restarted: tell it anew
+			c.rewind(p, m) // it lacks the epoch or has restarted: tell it anew
 			c.sendDue(p, m)
 			continue
 		}

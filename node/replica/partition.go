@@ -80,18 +80,19 @@ type wait struct {
 
 // member is what the primary knows of another replica in its epoch.
 type member struct {
-	peer        *peer
-	inSync      bool
-	match       uint64 // acked
-	next        uint64 // to be sent
-	probing     bool   // its log's end is not known: one message at a time
-	inFlight    bool   // probing, and a message is out
-	knows       bool   // has acked the epoch
-	due         bool   // is in peer.due
-	lease       Time   // granted until
-	barrier     uint64 // acked
-	barrierSent uint64
-	progress    Time // last time that match moved or something was sent from match
+	peer           *peer
+	inSync         bool
+	match          uint64 // acked
+	next           uint64 // to be sent
+	probing        bool   // its log's end is not known: one message at a time
+	inFlight       bool   // probing, and a message is out
+	triedCommitted bool   // probing, and the commit point was tried
+	knows          bool   // has acked the epoch
+	due            bool   // is in peer.due
+	lease          Time   // granted until
+	barrier        uint64 // acked
+	barrierSent    uint64
+	progress       Time // last time that match moved or something was sent from match
 }
 
 func newPartition(id ring.PartitionID) *partition {

@@ -64,7 +64,7 @@ func (c *Core) peerUp(ev *PeerUp) {
 	q.nextBeacon = c.now
 	for _, p := range c.all {
 		if m := p.member(q); m != nil {
-			c.rewind(m)
+			c.rewind(p, m)
 			c.sendDue(p, m)
 		}
 		if p.role == roleBackup && p.primary == q {
@@ -75,9 +75,13 @@ func (c *Core) peerUp(ev *PeerUp) {
 	c.wakePeer(q)
 }
 
-// rewind goes back to what m has acked and asks anew how far it is.
-func (c *Core) rewind(m *member) {
+// rewind goes back to what m has acked and asks anew how far it is. One that has acked nothing in this epoch is first
+// asked about the epoch's beginning: nearly always it holds everything before it.
+func (c *Core) rewind(p *partition, m *member) {
 	m.next = m.match + 1
+	if m.match == 0 {
+		m.next = max(p.openSeq, 1)
+	}
 	m.probing, m.inFlight = true, false
 	m.knows, m.barrierSent = false, m.barrier
 }
@@ -121,7 +125,7 @@ func (c *Core) received(ev *Received) {
 		q.reply = nil
 		for _, p := range c.all {
 			if m := p.member(q); m != nil {
-				c.rewind(m)
+				c.rewind(p, m)
 				c.sendDue(p, m)
 			}
 		}

@@ -198,10 +198,9 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 		m.match, m.progress = a.Match, c.now
 	}
 	if a.Mismatch {
-		m.next = max(m.match, min(a.Hint, p.last)) + 1
-		m.probing = true
+		p.stepBack(m, a.Hint)
 	} else {
-		m.probing = false
+		m.probing, m.triedCommitted = false, false
 		m.next = max(m.next, m.match+1)
 	}
 	if m.next <= p.last || m.barrierSent < p.barrier {
@@ -209,6 +208,17 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 	}
 	c.advanceCommit(p)
 	c.release(p)
+}
+
+// stepBack goes on looking for where m's log agrees. The hint may lie far back, at the start of a long run of entries
+// that this log may no longer hold; what is committed is on every in-sync disk, so that place is tried first.
+func (p *partition) stepBack(m *member, hint uint64) {
+	to := max(m.match, min(hint, p.last))
+	if m.inSync && to < p.committed && !m.triedCommitted {
+		m.triedCommitted = true
+		to = p.committed
+	}
+	m.next, m.probing = to+1, true
 }
 
 // advanceCommit: an entry is committed when every in-sync replica has it on disk. In an opening epoch nothing is until
@@ -240,7 +250,7 @@ func (c *Core) resend(p *partition) {
 		m := &p.members[i]
 		owed := m.match < p.last || !m.knows || m.barrier < p.barrier
 		if owed && m.peer.connected && c.now-m.progress >= Time(c.cfg.ResendAfter) {
-			c.rewind(m)
+			c.rewind(p, m)
 			m.progress = c.now
 			c.sendDue(p, m)
 		}
