@@ -230,7 +230,9 @@ func TestRatioAlternates(t *testing.T) {
 
 		failing := newSlow(always(time.Millisecond))
 		failing.fail = func() error { return kverr.New(kverr.NotFound, "") }
-		_, err = bench.Ratio(t.Context(), bench.RatioConfig{A: newSlow(always(time.Millisecond)), B: failing, Workload: newMix(t, "put")})
+		_, err = bench.Ratio(t.Context(), bench.RatioConfig{
+			A: newSlow(always(time.Millisecond)), B: failing, Workload: newMix(t, "put"), Duration: 100 * time.Millisecond,
+		})
 		assert.ErrorContains(t, err, "not_found")
 	})
 }

@@ -199,6 +199,7 @@ var codeByStatus = map[int]kverr.Code{
 func problem(r *fasthttp.Response, kind Kind) error {
 	var body struct {
 		Code, Title, Detail string
+		Outcome             kverr.Outcome
 	}
 	e := &kverr.Error{Version: versionOf(r)}
 	status := r.StatusCode()
@@ -222,6 +223,9 @@ func problem(r *fasthttp.Response, kind Kind) error {
 		e.Code = kverr.Deadline
 	default:
 		e.Code = kverr.Internal
+	}
+	if kind.Mutates() && body.Outcome == kverr.Unknown && kverr.OutcomeOf(e.Code) != kverr.Unknown {
+		e.Code = kverr.OutcomeUnknown // whatever the code, the gateway knows best
 	}
 	if s, err := strconv.ParseUint(string(r.Header.Peek(fasthttp.HeaderRetryAfter)), 10, 16); err == nil {
 		e.RetryAfter = time.Duration(s) * time.Second

@@ -201,6 +201,7 @@ func TestRESTReadsErrors(t *testing.T) {
 		"bare 504":      {"HTTP/1.1 504 G\r\nContent-Length: 0\r\n\r\n", "deadline", "outcome_unknown"},
 		"redirect":      {"HTTP/1.1 301 M\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "bad_request", "bad_request"},
 		"not HTTP":      {"SSH-2.0-x\r\n\r\n", "unavailable", "outcome_unknown"},
+		"told unknown":  {"HTTP/1.1 503 S\r\nContent-Length: 40\r\n\r\n" + `{"code":"deadline", "outcome":"unknown"}`, "deadline", "outcome_unknown"},
 		"foreign codes": {"HTTP/1.1 429 T\r\nContent-Length: 15\r\n\r\n" + `{"code":"what"}`, "busy", "busy"},
 	} {
 		t.Run(name, func(t *testing.T) {
