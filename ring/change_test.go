@@ -94,12 +94,19 @@ func TestChangeRules(t *testing.T) {
 			current: func(p *Partition) { p.InSync = set(replicaA) },
 			desired: func(p *Partition) { p.InSync, p.Joining = set(replicaA, replicaD), nil },
 		},
+		"below min_insync already, stays": {
+			current: func(p *Partition) { p.InSync = set(replicaA) },
+			desired: func(p *Partition) { p.Joining = nil },
+		},
 		"nobody in sync": {
 			desired: func(p *Partition) { p.InSync = nil }, want: ErrPrimaryNotInSync,
 		},
 		"nothing": {desired: func(*Partition) {}, want: ErrNoChange},
 		"nothing but the order": {
 			desired: func(p *Partition) { slices.Reverse(p.InSync) }, want: ErrNoChange,
+		},
+		"in any order": {
+			desired: func(p *Partition) { slices.Reverse(p.InSync); p.Joining = nil },
 		},
 		"another partition": {desired: func(p *Partition) { p.ID = 6 }, want: ErrWrongPartition},
 		"in sync twice": {
@@ -141,7 +148,9 @@ func TestChangeRules(t *testing.T) {
 			before, desired := current.Clone(), current.Clone()
 			test.desired(&desired)
 			desired.Epoch = 0 // of no account
+			asked := desired.Clone()
 			got, err := Change(current, current.Epoch, desired, 2)
+			require.Equal(t, asked, desired, "the desired configuration was written to")
 			require.True(t, current.Equal(&before), "the current configuration was written to")
 			if test.want != nil {
 				require.ErrorIs(t, err, test.want)

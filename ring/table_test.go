@@ -109,6 +109,10 @@ func TestValidateTable(t *testing.T) {
 			t.Partitions[3].InSync[0], t.Partitions[3].InSync[1] = t.Partitions[3].InSync[1], t.Partitions[3].InSync[0]
 		},
 		"primary not in sync": func(t *Table) { t.Partitions[3].Primary.Store++ },
+		"a replica's disk": func(t *Table) {
+			p := &t.Partitions[3]
+			p.Primary.Store, p.InSync[0].Store, p.InSync[1].Store, p.InSync[2].Store = 0, 0, 0, 0
+		},
 		"in sync and joining": func(t *Table) { t.Partitions[3].Joining = t.Partitions[3].InSync[:1] },
 	} {
 		table := formed(t, testSettings(8, 3), testMembers(3))
