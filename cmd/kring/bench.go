@@ -143,11 +143,13 @@ func newBenchRun() *cobra.Command {
 	flags.BoolVar(&f.unverified, "no-verify", false, "do not check the values read")
 	flags.StringVar(&f.json, "json", "", "also write the result to this file (- for standard output)")
 	flags.BoolVar(&f.quiet, "quiet", false, "print the summary only")
-	cmd.MarkFlagsMutuallyExclusive("rate", "closed")
 	return cmd
 }
 
 func (f *benchRunFlags) run(cmd *cobra.Command) error {
+	if f.pace.Rate > 0 && f.closed > 0 {
+		return exit.Usagef("--rate and --closed: give one of them, an open loop or a closed one")
+	}
 	workload, err := bench.NewMix(f.workload, bench.Keys{Prefix: f.keyPrefix, Count: f.keys},
 		bench.Distribution(f.distribution), f.valueSize, f.seed)
 	if err != nil {
@@ -244,6 +246,7 @@ func newBenchAuditWrite() *cobra.Command {
 					return err
 				}
 				audit := bench.Audit{Target: t, Acks: acks, Workers: workers, Attempts: attempts}
+				audit.OnSecond = benchProgress(cmd, settings.Count)
 				report, err := audit.Write(ctx)
 				return errors.Join(err, acks.Close(), output.Write(cmd.OutOrStdout(), report))
 			})
@@ -277,6 +280,7 @@ func newBenchAuditVerify() *cobra.Command {
 			}
 			return target.with(cmd, func(ctx context.Context, t bench.Target) error {
 				audit := bench.Audit{Target: t, Acks: acks, Workers: workers, Attempts: attempts}
+				audit.OnSecond = benchProgress(cmd, acks.Settings.Count)
 				report, err := audit.Verify(ctx)
 				return errors.Join(err, output.Write(cmd.OutOrStdout(), report), report.Err())
 			})
@@ -286,6 +290,11 @@ func newBenchAuditVerify() *cobra.Command {
 	benchAuditFlags(cmd, &file, &workers)
 	cmd.Flags().IntVar(&attempts, "attempts", 10, "to read one key, after errors that a retry may help")
 	return cmd
+}
+
+// benchProgress goes beside the report, which is for programs.
+func benchProgress(cmd *cobra.Command, keys uint64) func(uint64) {
+	return func(done uint64) { fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d keys\n", done, keys) }
 }
 
 func benchAuditFlags(cmd *cobra.Command, file *string, workers *int) {
