@@ -294,7 +294,8 @@ func (d *disk) Close() error {
 	d.flusher.close()
 	d.open.Lock()
 	defer d.open.Unlock()
-	err := d.flush()
+	// Always: L then says how far the log went, and a file of it that is lost is missed.
+	err := d.flush(true)
 	if errors.Is(err, ErrClosed) {
 		err = nil // why the store failed was reported when it did
 	}

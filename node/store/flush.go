@@ -59,7 +59,7 @@ func (d *disk) flushLoop() {
 		case <-timer.C:
 		}
 		timer.Stop()
-		if err := d.flush(); err != nil {
+		if err := d.flush(false); err != nil {
 			d.log.fail(err)
 			return
 		}
@@ -80,14 +80,15 @@ func (d *disk) markDirty(p ring.PartitionID) {
 	}
 }
 
-func (d *disk) flush() error {
+// flush does all of that if something changed; if always, L is written even so.
+func (d *disk) flush(always bool) error {
 	d.flusher.flushing.Lock()
 	defer d.flusher.flushing.Unlock()
 	if err := d.log.failure(); err != nil {
 		return err
 	}
 	batch := d.db.NewBatch()
-	keep, position, err := d.planFlush(batch)
+	keep, position, err := d.planFlush(batch, always)
 	if err != nil {
 		return firstError(err, batch.Close())
 	}
@@ -115,10 +116,10 @@ func (d *disk) flush() error {
 
 // planFlush does steps 1 and 2: it returns the first segment to keep, nil if there is nothing to do, and the position
 // that must be durable before the batch is.
-func (d *disk) planFlush(batch *pebble.Batch) (*segment, Position, error) {
+func (d *disk) planFlush(batch *pebble.Batch, always bool) (*segment, Position, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.dirty) == 0 {
+	if len(d.dirty) == 0 && !always {
 		return nil, 0, nil
 	}
 	keep := d.log.plan(d.neededFrom(), retention{age: d.options.RetainFor, bytes: d.options.RetainBytes})

@@ -251,7 +251,7 @@ func (d *disk) Flush() error {
 		return err
 	}
 	defer d.open.RUnlock()
-	err := d.flush()
+	err := d.flush(false)
 	if err != nil && !errors.Is(err, ErrClosed) {
 		d.log.fail(err)
 	}
