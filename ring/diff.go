@@ -7,11 +7,11 @@ import (
 )
 
 var (
-	// ErrUnrelatedTables: no TableChange leads from one table to the other; send the whole table.
+	// ErrUnrelatedTables says that no TableChange leads from one table to the other; send the whole table.
 	ErrUnrelatedTables = errors.New("ring: the tables are not of one cluster's history")
-	// ErrVersionGap: a change does not start at the table's version; ask for the whole table.
+	// ErrVersionGap says that a change does not start at the table's version; ask for the whole table.
 	ErrVersionGap = errors.New("ring: the change does not follow the table's version")
-	// ErrBadChange: a change is broken in itself.
+	// ErrBadChange says that a change is broken in itself.
 	ErrBadChange = errors.New("ring: broken table change")
 )
 

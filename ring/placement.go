@@ -7,9 +7,9 @@ import (
 )
 
 var (
-	// ErrNotFormed: the cluster has no partitions yet; Initial makes them.
+	// ErrNotFormed says that the cluster has no partitions yet; Initial makes them.
 	ErrNotFormed = errors.New("ring: the cluster has not formed")
-	// ErrTooFewMembers: fewer nodes than a write needs.
+	// ErrTooFewMembers says that fewer nodes are up than a write needs.
 	ErrTooFewMembers = errors.New("ring: too few storage nodes")
 )
 

@@ -126,7 +126,7 @@ type Member struct {
 	Boot    uint64 // rises at every start
 	Address string // gRPC, "IP:PORT"
 	Zone    string // empty: a zone of its own
-	Weight  uint32 // DefaultWeight is the common share
+	Weight  uint32 // DefaultWeight is the common share; 0 means the same
 	State   MemberState
 }
 
