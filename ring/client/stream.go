@@ -134,6 +134,7 @@ func (s *batchStream) session(ctx context.Context) (answered bool, err error) {
 		var err error
 		answered, err = s.receive(stream)
 		s.breakOff()
+		cancel() // lets go of a sender that the far end has stopped reading from
 		received <- err
 	}()
 	s.send(ctx, stream)
