@@ -1,0 +1,270 @@
+package replica
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
+)
+
+// ghost sees everything and knows what must never change.
+type ghost struct {
+	w         *world
+	committed []map[uint64][]byte // by partition and seq: what was once committed anywhere
+	highest   []uint64
+	opens     map[openKey]string // who opened an epoch: node and life
+	before    map[*partition]uint64
+}
+
+type openKey struct {
+	partition ring.PartitionID
+	epoch     ring.Epoch
+}
+
+func newGhost(w *world) *ghost {
+	g := &ghost{w: w, opens: make(map[openKey]string), before: make(map[*partition]uint64)}
+	for range w.profile.partitions {
+		g.committed = append(g.committed, make(map[uint64][]byte))
+	}
+	g.highest = make([]uint64, w.profile.partitions)
+	return g
+}
+
+func (g *ghost) opened(p ring.PartitionID, e ring.Epoch) bool {
+	_, ok := g.opens[openKey{p, e}]
+	return ok
+}
+
+// has reports whether the entry of that epoch is the one committed at seq.
+func (g *ghost) has(p ring.PartitionID, seq uint64, epoch ring.Epoch) bool {
+	b := g.committed[p][seq]
+	if b == nil {
+		return false
+	}
+	_, e, err := entry.DecodeHeader(b)
+	return err == nil && e == epoch
+}
+
+// check asserts a node's invariants and learns what it holds for committed.
+func (g *ghost) check(n *simNode) {
+	for _, p := range n.core.all {
+		if err := p.invariants(); err != nil {
+			g.w.fail("%s: partition %d: %v", n.replica.Node, p.id, err)
+		}
+		from, known := g.before[p]
+		if !known {
+			from = p.applied
+		}
+		for seq := from + 1; seq <= p.committed; seq++ {
+			g.commits(n, p, seq)
+		}
+		g.before[p] = p.committed
+		if p.role == rolePrimary {
+			g.opensBy(n, p)
+		}
+	}
+}
+
+func (p *partition) invariants() error {
+	switch {
+	case p.applied > p.queued, p.queued > p.committed, p.committed > p.last:
+		return fmt.Errorf("applied %d, queued %d, committed %d, last %d do not rise", p.applied, p.queued, p.committed, p.last)
+	case p.durable > p.last:
+		return fmt.Errorf("durable %d above last %d", p.durable, p.last)
+	case p.tailBase+uint64(p.tail.len()) != p.last:
+		return fmt.Errorf("%d entries in memory after %d, last is %d", p.tail.len(), p.tailBase, p.last)
+	case p.role == roleBackup && p.matched > p.last:
+		return fmt.Errorf("matched %d above last %d", p.matched, p.last)
+	}
+	for i := range p.members {
+		if m := &p.members[i]; m.match > p.last || m.next > p.last+1 {
+			return fmt.Errorf("member %v at match %d, next %d, last is %d", m.peer.replica, m.match, m.next, p.last)
+		}
+	}
+	return nil
+}
+
+// commits takes an entry for committed and, the first time, expects it on every in-sync disk.
+func (g *ghost) commits(n *simNode, p *partition, seq uint64) {
+	b := n.disk.log(p.id).entries[seq-1]
+	if b == nil {
+		return // trimmed: it had been applied, so it had been seen
+	}
+	if old := g.committed[p.id][seq]; old != nil {
+		if !bytes.Equal(old, b) {
+			g.w.fail("%s: partition %d: entry %d is committed as %s, and was as %s", n.replica.Node, p.id, seq,
+				describeEntry(b), describeEntry(old))
+		}
+		return
+	}
+	g.committed[p.id][seq] = b
+	g.highest[p.id] = max(g.highest[p.id], seq)
+	if prior := g.committed[p.id][seq-1]; prior != nil {
+		var e, f entry.Entry
+		if entry.Decode(prior, &e) == nil && entry.Decode(b, &f) == nil && e.HybridTime >= f.HybridTime {
+			g.w.fail("partition %d: hybrid time falls from entry %d to %d", p.id, seq-1, seq)
+		}
+	}
+	if !p.leads() {
+		return
+	}
+	for _, r := range p.config.InSync {
+		m := g.w.nodeOf(r)
+		if l := m.disk.log(p.id); l.last() < seq || l.entries[seq-1] != nil && !bytes.Equal(l.entries[seq-1], b) {
+			g.w.fail("partition %d: entry %d is committed in epoch %v without %s", p.id, seq, p.config.Epoch, r.Node)
+		}
+	}
+}
+
+func (g *ghost) opensBy(n *simNode, p *partition) {
+	key, who := openKey{p.id, p.config.Epoch}, fmt.Sprintf("%s in life %d", n.replica.Node, n.life)
+	if by, ok := g.opens[key]; ok && by != who {
+		g.w.fail("partition %d: epoch %v opened by %s and by %s", p.id, p.config.Epoch, by, who)
+	}
+	g.opens[key] = who
+}
+
+// keeps reports whether n must hold what is committed: it is in sync by the newest decision.
+func (g *ghost) keeps(n *simNode, p ring.PartitionID) bool {
+	return g.w.table.current[p].IsInSync(n.replica)
+}
+
+// truncated: no replica voids a committed entry.
+func (g *ghost) truncated(n *simNode, r *entry.Record) {
+	l := n.disk.log(r.Partition)
+	for seq := r.Seq + 1; seq <= l.last(); seq++ {
+		if b := g.committed[r.Partition][seq]; b != nil && bytes.Equal(b, l.entries[seq-1]) {
+			g.w.fail("%s: partition %d: committed entry %d is truncated", n.replica.Node, r.Partition, seq)
+		}
+	}
+}
+
+// crashed: no in-sync replica's crash takes a committed entry with it.
+func (g *ghost) crashed(n *simNode) {
+	for id := range g.committed {
+		p := ring.PartitionID(id)
+		if last := n.disk.log(p).last(); g.keeps(n, p) && g.opened(p, g.w.table.current[p].Epoch) && last < g.highest[p] {
+			g.w.fail("%s: partition %d: the crash left %d entries of %d committed", n.replica.Node, p, last, g.highest[p])
+		}
+	}
+}
+
+// final: after healing, all in-sync copies hold the same committed log.
+func (g *ghost) final() {
+	for id := range g.committed {
+		p := ring.PartitionID(id)
+		for _, r := range g.w.table.current[p].InSync {
+			n := g.w.nodeOf(r)
+			l := n.disk.log(p)
+			for seq, b := range g.committed[p] {
+				if seq > l.last() || l.entries[seq-1] != nil && !bytes.Equal(l.entries[seq-1], b) {
+					g.w.fail("%s: partition %d: committed entry %d is missing at the end", r.Node, p, seq)
+				}
+			}
+			if applied := n.disk.state.applied[p]; applied != g.highest[p] {
+				g.w.fail("%s: partition %d: applied %d of %d when all is quiet", r.Node, p, applied, g.highest[p])
+			}
+		}
+	}
+}
+
+// keyState is what one key is.
+type keyState struct {
+	exists         bool
+	version, value uint64
+	floor          uint64 // seq of the mutation that made it so
+}
+
+func (s keyState) told() uint64 {
+	if s.exists {
+		return s.version
+	}
+	return 0
+}
+
+// keyModel is one key for Porcupine. Inputs are *op.
+var keyModel = porcupine.Model{
+	Init: func() any { return keyState{} },
+	Step: func(state, input, _ any) (bool, any) {
+		s, o := state.(keyState), input.(*op)
+		known := o.state == opDone
+		switch {
+		case o.kind == opGet:
+			return o.out.existed == s.exists && (!s.exists || o.out.version == s.version && o.out.value == s.value), s
+		case known && o.out.failed:
+			return !o.condition.holds(s.told(), s.exists) && o.out.version == s.told() && o.out.existed == s.exists, s
+		case !o.condition.holds(s.told(), s.exists):
+			return false, s
+		case known && o.kind == opDelete && o.seq == 0:
+			return !s.exists, s
+		case known && (o.existed || o.kind == opDelete) && o.out.existed != s.exists, o.prior != s.floor:
+			return false, s
+		case o.kind == opDelete:
+			return true, keyState{floor: o.seq}
+		}
+		return true, keyState{exists: true, version: o.seq, value: o.number, floor: o.seq}
+	},
+	Equal: func(a, b any) bool { return a.(keyState) == b.(keyState) },
+	DescribeOperation: func(input, _ any) string {
+		o := input.(*op)
+		return fmt.Sprintf("%v → %+v", o, o.out)
+	},
+}
+
+// linearizable puts every key's history before Porcupine. A mutation of unknown outcome may take effect at any time from
+// its call on; the ghost knows whether it was ever committed, so that one that was not must never be seen.
+func (w *world) linearizable() error {
+	histories := make([][]porcupine.Operation, w.profile.keys)
+	for _, o := range w.ops {
+		ret := o.ret
+		unknown := o.state == opUnknown || o.state == opPending
+		switch {
+		case o.state == opDropped:
+			continue
+		case unknown && (o.seq == 0 || !w.ghost.has(o.partition, o.seq, o.epoch)):
+			continue
+		case unknown:
+			ret = math.MaxInt64
+		}
+		histories[o.key] = append(histories[o.key], porcupine.Operation{ClientId: int(o.number), Input: o, Call: o.call, Return: ret})
+	}
+	for k, history := range histories {
+		linkMutations(history)
+		if porcupine.CheckOperationsTimeout(keyModel, history, 20*time.Second) != porcupine.Ok {
+			return fmt.Errorf("the history of k%d is not linearizable:\n%s", k, describeHistory(history))
+		}
+	}
+	return nil
+}
+
+// linkMutations tells every mutation which one of its key came before it in the log. The order is known, and with it
+// Porcupine need not try the others: what remains to be found is whether calls, returns and reads agree with it.
+func linkMutations(history []porcupine.Operation) {
+	var logged []*op
+	for _, h := range history {
+		if o := h.Input.(*op); o.seq != 0 {
+			logged = append(logged, o)
+		}
+	}
+	slices.SortFunc(logged, func(a, b *op) int { return cmp.Compare(a.seq, b.seq) })
+	for i := 1; i < len(logged); i++ {
+		logged[i].prior = logged[i-1].seq
+	}
+}
+
+func describeHistory(history []porcupine.Operation) string {
+	var b bytes.Buffer
+	slices.SortFunc(history, func(x, y porcupine.Operation) int { return int(x.Call - y.Call) })
+	for _, h := range history {
+		o := h.Input.(*op)
+		fmt.Fprintf(&b, "  %6d to %6d %s: %v → %+v logged as %d\n", h.Call, min(h.Return, 999999), o.node.replica.Node, o, o.out, o.seq)
+	}
+	return b.String()
+}

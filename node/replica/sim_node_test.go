@@ -1,0 +1,273 @@
+package replica
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
+)
+
+const tickEvery = 60 * time.Millisecond
+
+// simNode is one node: a core with the disk, the clock and the loops that package node gives it.
+type simNode struct {
+	w       *world
+	index   int
+	replica ring.Replica
+	core    *Core
+	disk    *simDisk
+
+	up          bool
+	life        int // events of an earlier life are void
+	boot        uint64
+	rate        float64 // of its clock
+	offset      int64   // of its clock
+	wallOffset  int64   // of its wall clock, milliseconds
+	pausedUntil int64
+	deaf        bool // cut off from the coordinators
+
+	appended uint64 // records in this life
+	syncing  bool
+	applying bool
+	sending  []bool
+	assumed  Time // rule 13's grant, for ablations
+}
+
+func (w *world) newNode(i int) *simNode {
+	d := DefaultConfig().Drift
+	n := &simNode{
+		w: w, index: i,
+		replica:    ring.Replica{Node: ring.NodeID(fmt.Sprintf("n%d", i+1)), Store: ring.StoreID(100 + i)},
+		rate:       1 - d/2 + d*w.rnd.Float64(),
+		wallOffset: w.rnd.Int64N(2000),
+		disk:       newSimDisk(w),
+		sending:    make([]bool, w.profile.nodes),
+	}
+	n.resetClock()
+	return n
+}
+
+// resetClock is what a reboot of the machine does: the boot-time clock starts anew.
+func (n *simNode) resetClock() {
+	since := int64(n.w.between(100*time.Millisecond, pick(n.w, 5*time.Second, time.Hour)))
+	n.offset = since - int64(float64(n.w.now)*n.rate)
+}
+
+func (n *simNode) clock() Time { return Time(n.offset + int64(float64(n.w.now)*n.rate)) }
+
+func (n *simNode) wall() uint64 { return uint64(1_700_000_000_000 + n.wallOffset + n.w.now/1e6) }
+
+// start brings n up on what its disk has kept.
+func (n *simNode) start() {
+	if n.up {
+		return
+	}
+	n.up, n.boot = true, n.boot+1
+	n.life++
+	n.appended, n.syncing, n.applying = 0, false, false
+	clear(n.sending)
+	if n.boot > 1 && n.w.chance(0.4) {
+		n.resetClock()
+	}
+	n.disk.begin()
+	core, err := New(simConfig(n.replica, n.boot), n.disk, n.wall, n.disk.recovered(), n.clock())
+	if err != nil {
+		n.w.fail("%s does not start: %v", n.replica.Node, err)
+	}
+	n.core = core
+	n.assumed = n.clock().add(core.cfg.grant())
+	n.w.logf(n, "starts, boot %d, %d records", n.boot, len(n.disk.records))
+	n.w.without.started(n)
+	n.after(n.w.between(0, tickEvery), n.tick)
+	n.after(n.w.between(100*time.Millisecond, 2*time.Second), n.flush)
+	for _, l := range n.w.links[n.index] {
+		n.w.connectSoon(l)
+	}
+	n.w.table.register(n)
+}
+
+// crash loses all memory and what the disk had not synced.
+func (n *simNode) crash() {
+	if !n.up {
+		return
+	}
+	n.w.logf(n, "crashes")
+	n.up = false
+	n.life++
+	n.core = nil
+	n.disk.crash()
+	n.w.ghost.crashed(n)
+	for _, o := range n.w.ops {
+		if o.state == opPending && o.node == n {
+			o.lost()
+		}
+	}
+	for i := range n.w.nodes {
+		out, in := n.w.links[n.index][i], n.w.links[i][n.index]
+		out.up, out.told, in.up = false, false, false
+		out.connection++
+		in.connection++
+		n.w.downSoon(in)
+	}
+}
+
+func (n *simNode) pause(d time.Duration) {
+	n.w.logf(n, "pauses for %v", d)
+	n.pausedUntil = n.w.now + int64(d)
+}
+
+func (n *simNode) deafen(d time.Duration) {
+	n.w.logf(n, "hears no coordinator for %v", d)
+	n.deaf = true
+	n.w.after(d, func() { n.deaf = false })
+}
+
+func (n *simNode) tick() {
+	n.step(&Tick{})
+	n.after(tickEvery, n.tick)
+}
+
+func (n *simNode) flush() {
+	n.disk.flush()
+	n.after(n.w.between(200*time.Millisecond, 3*time.Second), n.flush)
+}
+
+// step hands the core one event and does what it asks for.
+func (n *simNode) step(ev Event) {
+	if n.w.trace {
+		n.w.logf(n, "%s", describeEvent(ev))
+	}
+	undo := n.w.without.before(n, ev)
+	n.core.Step(n.clock(), ev)
+	if undo != nil {
+		undo()
+	}
+	n.w.without.after(n, ev)
+	n.drain()
+}
+
+func (n *simNode) drain() {
+	o := &n.core.Out
+	for i := range o.Records {
+		n.record(&o.Records[i])
+	}
+	if len(o.Records) > 0 {
+		n.syncSoon()
+	}
+	n.w.ghost.check(n)
+	for i := range o.Answers {
+		n.w.answered(n, &o.Answers[i])
+	}
+	for _, r := range o.Wake {
+		n.sendSoon(n.w.nodeOf(r))
+	}
+	if o.Applies {
+		n.applySoon()
+	}
+	o.Reset()
+}
+
+func (n *simNode) record(r *entry.Record) {
+	if n.w.trace {
+		n.w.logf(n, "  logs %s", describeRecord(r))
+	}
+	n.appended++
+	if r.Kind == entry.RecordTruncate {
+		n.w.ghost.truncated(n, r)
+	}
+	n.disk.append(*r)
+	if r.Kind != entry.RecordEntry {
+		return
+	}
+	if id := opOf(r.Payload); id != 0 {
+		if o := n.w.ops[id-1]; o.node == n && o.life == n.life && o.seq == 0 {
+			o.partition, o.seq, o.epoch = r.Partition, r.Seq, r.Epoch
+		}
+	}
+}
+
+// syncSoon is the log's own loop: one sync at a time covers what was appended when it began.
+func (n *simNode) syncSoon() {
+	if n.syncing {
+		return
+	}
+	n.syncing = true
+	life, target := n.life, n.appended
+	n.w.after(n.w.between(50*time.Microsecond, n.w.profile.sync), func() {
+		if n.life != life {
+			return
+		}
+		n.disk.syncedTo(target) // the device goes on while the process is paused
+		n.after(0, func() {
+			n.syncing = false
+			n.step(&Synced{Position: target})
+			if n.appended > target {
+				n.syncSoon()
+			}
+		})
+	})
+}
+
+func (n *simNode) applySoon() {
+	if n.applying {
+		return
+	}
+	n.applying = true
+	n.after(n.w.between(0, 2*time.Millisecond), n.apply)
+}
+
+func (n *simNode) apply() {
+	batch, err := n.core.TakeApplies(nil, 1+n.w.rnd.IntN(2000))
+	if err != nil {
+		n.w.fail("%s: applies: %v", n.replica.Node, err)
+	}
+	if len(batch) == 0 {
+		n.applying = false
+		return
+	}
+	n.disk.apply(batch)
+	n.after(n.w.between(0, time.Millisecond), func() {
+		n.step(&Applied{Batch: batch})
+		n.apply()
+	})
+}
+
+func (w *world) nodeOf(r ring.Replica) *simNode {
+	for _, n := range w.nodes {
+		if n.replica == r {
+			return n
+		}
+	}
+	w.fail("no node is %v", r)
+	return nil
+}
+
+// sendSoon is the sender of one connection: it asks for a frame when the last one has gone out.
+func (n *simNode) sendSoon(to *simNode) {
+	if n.sending[to.index] {
+		return
+	}
+	n.sending[to.index] = true
+	n.after(n.w.between(0, 500*time.Microsecond), func() { n.send(to) })
+}
+
+func (n *simNode) send(to *simNode) {
+	l := n.w.links[n.index][to.index]
+	if !l.told {
+		n.sending[to.index] = false
+		return
+	}
+	var f Frame
+	more, err := n.core.Collect(n.clock(), to.replica, &f)
+	if err != nil {
+		n.w.fail("%s: collect for %s: %v", n.replica.Node, to.replica.Node, err)
+	}
+	n.w.without.collected(n, &f)
+	if f.Empty() && !more {
+		n.sending[to.index] = false
+		return
+	}
+	n.w.transmit(l, &f)
+	n.after(n.w.between(100*time.Microsecond, 2*time.Millisecond), func() { n.send(to) })
+}

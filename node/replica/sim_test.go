@@ -1,0 +1,85 @@
+package replica
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+var (
+	seedCount = flag.Int("seeds", 2000, "how many seeds the simulator runs")
+	firstSeed = flag.Uint64("first", 1, "the first of them")
+	oneSeed   = flag.Uint64("seed", 0, "replay this seed alone and print what happens")
+)
+
+// TestSimulator runs the protocol on simulated nodes, disks, clocks and networks; see world. A seed that fails is replayed
+// with -seed.
+func TestSimulator(t *testing.T) {
+	if *oneSeed != 0 {
+		w := newWorld(*oneSeed, nil, true)
+		err := w.run()
+		t.Logf("transcript of seed %d:\n%s", *oneSeed, w.printed.String())
+		if err != nil {
+			t.Fatalf("seed %d: %v", *oneSeed, err)
+		}
+		return
+	}
+	count := *seedCount
+	if testing.Short() {
+		count = min(count, 200)
+	}
+	seed, err := firstFailure(nil, *firstSeed, count)
+	if err != nil {
+		t.Fatalf("seed %d: %v\nreplay: go test ./node/replica -run 'TestSimulator$' -v -seed %d", seed, err, seed)
+	}
+}
+
+// firstFailure runs seeds on all processors until one fails, and returns the lowest that was seen to fail.
+func firstFailure(without *ablation, first uint64, count int) (seed uint64, err error) {
+	var (
+		next    atomic.Uint64
+		stop    atomic.Bool
+		mu      sync.Mutex
+		workers sync.WaitGroup
+	)
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for !stop.Load() {
+				i := next.Add(1) - 1
+				if i >= uint64(count) {
+					return
+				}
+				failed := newWorld(first+i, without, false).run()
+				if failed == nil {
+					continue
+				}
+				stop.Store(true)
+				mu.Lock()
+				if err == nil || first+i < seed {
+					seed, err = first+i, failed
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	return seed, err
+}
+
+// A seed must give the same run every time, or a replay shows something else.
+func TestSimulatorIsDeterministic(t *testing.T) {
+	for seed := uint64(1); seed <= 5; seed++ {
+		var printed [2]string
+		for i := range printed {
+			w := newWorld(seed, nil, true)
+			err := w.run()
+			printed[i] = w.printed.String() + fmt.Sprint(err)
+		}
+		if printed[0] != printed[1] {
+			t.Fatalf("seed %d went two ways", seed)
+		}
+	}
+}

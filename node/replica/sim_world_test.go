@@ -1,0 +1,308 @@
+package replica
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
+)
+
+// world is one simulated run: nodes with clocks and disks of their own, a network, a coordinator and clients, all driven
+// by one queue of events in virtual time. Everything random comes from one seed, so a seed is a transcript.
+type world struct {
+	rnd     *rand.Rand
+	now     int64 // nanoseconds of true time
+	queue   eventQueue
+	order   uint64
+	profile profile
+	without *ablation
+
+	nodes   []*simNode
+	links   [][]*link
+	table   *toyCoordinator
+	clients []*client
+	ops     []*op
+	ghost   *ghost
+	stamp   int64 // orders calls and returns exactly
+	healed  bool
+
+	trace   bool
+	printed strings.Builder
+}
+
+// violation is what a check panics with.
+type violation string
+
+func (w *world) fail(format string, args ...any) {
+	panic(violation(fmt.Sprintf(format, args...)))
+}
+
+func (w *world) logf(n *simNode, format string, args ...any) {
+	if !w.trace {
+		return
+	}
+	who := "--"
+	if n != nil {
+		who = string(n.replica.Node)
+	}
+	fmt.Fprintf(&w.printed, "%9.3fms %s  %s\n", float64(w.now)/1e6, who, fmt.Sprintf(format, args...))
+}
+
+func (w *world) chance(p float64) bool { return w.rnd.Float64() < p }
+
+// between is a random duration in [a, b).
+func (w *world) between(a, b time.Duration) time.Duration {
+	if b <= a {
+		return a
+	}
+	return a + time.Duration(w.rnd.Int64N(int64(b-a)))
+}
+
+// profile is what a seed's run is like.
+type profile struct {
+	nodes, copies, partitions, keys, clients int
+	chaos                                    time.Duration // how long faults happen
+	think                                    time.Duration // of clients
+	delay, late                              time.Duration // of frames: usually, and at worst
+	lateChance, loss, duplicate              float64
+	sync                                     time.Duration // at most
+	configure                                time.Duration // at most, from decision to node
+	faultEvery                               time.Duration
+	promotes, removes, trims                 bool
+}
+
+func pick[T any](w *world, from ...T) T { return from[w.rnd.IntN(len(from))] }
+
+func (w *world) pickProfile() profile {
+	nodes := pick(w, 3, 3, 3, 3, 3, 3, 1, 5)
+	p := profile{
+		nodes:      nodes,
+		copies:     min(nodes, 3),
+		partitions: 1 + w.rnd.IntN(3),
+		clients:    2 + w.rnd.IntN(3),
+		chaos:      w.between(2*time.Second, 5*time.Second),
+		think:      pick(w, 20*time.Millisecond, 60*time.Millisecond, 150*time.Millisecond),
+		delay:      pick(w, time.Millisecond, 5*time.Millisecond, 20*time.Millisecond),
+		late:       pick(w, 20*time.Millisecond, 100*time.Millisecond, 600*time.Millisecond),
+		lateChance: pick(w, 0, 0.02, 0.1),
+		loss:       pick(w, 0, 0, 0.01, 0.05),
+		duplicate:  pick(w, 0, 0, 0.02, 0.1),
+		sync:       pick(w, time.Millisecond, 5*time.Millisecond, 30*time.Millisecond),
+		configure:  pick(w, 20*time.Millisecond, 300*time.Millisecond, 2*time.Second),
+		faultEvery: pick(w, 150*time.Millisecond, 300*time.Millisecond, 600*time.Millisecond),
+		promotes:   w.chance(0.7),
+		removes:    w.chance(0.6),
+	}
+	p.keys = p.partitions + w.rnd.IntN(2)
+	p.trims = !p.removes // a joiner that needs a trimmed entry needs a snapshot, which does not exist yet
+	return p
+}
+
+type simEvent struct {
+	at    int64
+	order uint64
+	node  *simNode // nil: of the world
+	life  int
+	run   func()
+}
+
+type eventQueue []*simEvent
+
+func (q eventQueue) Len() int { return len(q) }
+func (q eventQueue) Less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].order < q[j].order
+}
+func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *eventQueue) Push(x any)   { *q = append(*q, x.(*simEvent)) }
+func (q *eventQueue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	return e
+}
+
+func (w *world) schedule(e *simEvent) {
+	w.order++
+	e.order = w.order
+	heap.Push(&w.queue, e)
+}
+
+// after runs something that no crash or pause of a node delays.
+func (w *world) after(d time.Duration, run func()) {
+	w.schedule(&simEvent{at: w.now + int64(d), run: run})
+}
+
+// after runs something on n: not if it has crashed by then, and later if it is paused.
+func (n *simNode) after(d time.Duration, run func()) {
+	n.w.schedule(&simEvent{at: n.w.now + int64(d), node: n, life: n.life, run: run})
+}
+
+// runUntil lets events happen up to a time, or until done says so.
+func (w *world) runUntil(end int64, done func() bool) bool {
+	for len(w.queue) > 0 && w.queue[0].at <= end {
+		e := heap.Pop(&w.queue).(*simEvent)
+		w.now = e.at
+		if n := e.node; n != nil {
+			if n.life != e.life || !n.up {
+				continue
+			}
+			if n.pausedUntil > w.now {
+				e.at = n.pausedUntil
+				w.schedule(e)
+				continue
+			}
+		}
+		e.run()
+		if done != nil && done() {
+			return true
+		}
+	}
+	w.now = end
+	return false
+}
+
+// newWorld lays out a cluster that has just been formed: empty disks, epoch 1 everywhere.
+func newWorld(seed uint64, without *ablation, trace bool) *world {
+	w := &world{rnd: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), trace: trace, without: without}
+	w.profile = w.pickProfile()
+	if without != nil && without.profile != nil {
+		without.profile(&w.profile)
+	}
+	w.ghost = newGhost(w)
+	for i := range w.profile.nodes {
+		w.nodes = append(w.nodes, w.newNode(i))
+	}
+	w.table = newToyCoordinator(w)
+	for _, from := range w.nodes {
+		var row []*link
+		for _, to := range w.nodes {
+			row = append(row, &link{from: from, to: to})
+		}
+		w.links = append(w.links, row)
+	}
+	w.logf(nil, "seed %d: %+v", seed, w.profile)
+	for _, n := range w.nodes {
+		n.start()
+	}
+	for range w.profile.clients {
+		w.clients = append(w.clients, newClient(w))
+	}
+	w.after(w.between(0, w.profile.faultEvery), w.fault)
+	return w
+}
+
+// run is one whole run; the error says what was violated.
+func (w *world) run() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			if v, ok := r.(violation); ok {
+				err = fmt.Errorf("%s", string(v))
+				return
+			}
+			if s, ok := r.(string); ok && strings.HasPrefix(s, "replica: ") {
+				err = fmt.Errorf("panic: %s", s)
+				return
+			}
+			panic(r)
+		}
+	}()
+	w.runUntil(int64(w.profile.chaos), nil)
+	w.heal()
+	w.ghost.final()
+	return w.linearizable()
+}
+
+// heal ends all faults and expects every partition to take a write within ten seconds, and every request to be answered.
+func (w *world) heal() {
+	w.logf(nil, "healed")
+	w.healed = true
+	w.profile.loss, w.profile.duplicate, w.profile.lateChance = 0, 0, 0
+	w.profile.configure = min(w.profile.configure, 300*time.Millisecond)
+	for _, n := range w.nodes {
+		n.pausedUntil, n.deaf = min(n.pausedUntil, w.now), false
+		if !n.up {
+			n.start()
+		}
+		for _, l := range w.links[n.index] {
+			l.cut = false
+		}
+	}
+	end := w.now + int64(10*time.Second)
+	for id := range w.profile.partitions {
+		p := ring.PartitionID(id)
+		var accepted bool
+		c := newProbe(w, p, &accepted)
+		if !w.runUntil(end, func() bool { return accepted }) {
+			w.fail("liveness: partition %d takes no write 10 s after everything was healed: %s", p, w.describe(p))
+		}
+		c.stopped = true
+	}
+	for _, c := range w.clients {
+		c.stopped = true
+	}
+	// Requests live two seconds at most by a clock that may be slow; then every one of them must have been answered.
+	w.runUntil(w.now+int64(3*time.Second), nil)
+	for _, o := range w.ops {
+		if o.state == opPending && o.life == o.node.life {
+			w.fail("request %v on %s was never answered", o, o.node.replica.Node)
+		}
+	}
+}
+
+func (w *world) describe(id ring.PartitionID) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "decided %+v", w.table.current[id])
+	for _, n := range w.nodes {
+		if n.up && n.core.partitions[id] != nil {
+			p := n.core.partitions[id]
+			fmt.Fprintf(&b, "; %s: %s epoch %v last %d durable %d committed %d applied %d restarted %v grant %v members %+v",
+				n.replica.Node, p.role, p.config.Epoch, p.last, p.durable, p.committed, p.applied, p.restarted,
+				time.Duration(p.grantUntil-n.clock()), p.members)
+		}
+	}
+	return b.String()
+}
+
+// fault is the next thing that goes wrong.
+func (w *world) fault() {
+	if w.healed {
+		return
+	}
+	n := w.nodes[w.rnd.IntN(len(w.nodes))]
+	switch x := w.rnd.IntN(100); {
+	case x < 18:
+		n.crash()
+		w.after(w.between(time.Millisecond, pick(w, 50*time.Millisecond, 500*time.Millisecond, 2*time.Second)), n.start)
+	case x < 30:
+		n.pause(w.between(10*time.Millisecond, pick(w, 200*time.Millisecond, 2500*time.Millisecond)))
+	case x < 40:
+		w.breakLink(w.links[n.index][w.rnd.IntN(len(w.nodes))])
+	case x < 52:
+		w.cut(w.links[n.index][w.rnd.IntN(len(w.nodes))])
+	case x < 60:
+		n.deafen(w.between(100*time.Millisecond, 3*time.Second))
+	default:
+		w.table.change()
+	}
+	w.after(w.between(w.profile.faultEvery/2, w.profile.faultEvery*3/2), w.fault)
+}
+
+// simConfig is the Core's configuration in runs: the defaults.
+func simConfig(r ring.Replica, boot uint64) Config {
+	c := DefaultConfig()
+	c.Self, c.Boot = r, boot
+	return c
+}
+
+func opOf(payload []byte) (id uint64) {
+	var e entry.Entry
+	if err := entry.Decode(payload, &e); err != nil {
+		panic(err)
+	}
+	return requestNumber(e.Request)
+}
