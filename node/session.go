@@ -114,6 +114,7 @@ func (n *Node) prepare(b *frameWork, r *request, req *kringv1.Request, at replic
 		n.read(r, req)
 		b.reads = append(b.reads, replica.Read{
 			Token: r, Partition: ring.PartitionID(req.Partition), Epoch: ring.Epoch(req.Epoch), Deadline: deadline(req, at),
+			ReadAt: at,
 		})
 	default:
 		b.proposals = append(b.proposals, proposal(r, req, at))

@@ -47,6 +47,7 @@ type Read struct {
 	Partition ring.PartitionID
 	Epoch     ring.Epoch
 	Deadline  Time
+	ReadAt    Time // before what was read was read
 
 	Result ReadResult
 	Answer Answer // with ReadRefused

@@ -14,12 +14,17 @@ func (c *Core) leaseHolds(p *partition) bool {
 }
 
 // read judges a read that the caller has already made of the applied state: the lease is checked after the read and
-// before the answer (rule 11).
+// before the answer (rule 11). One from before the epoch opened here may have seen less than was committed by then.
 func (c *Core) read(ev *Read) {
 	p := c.partitions[ev.Partition]
 	if a, refused := c.misrouted(p, ev.Epoch); refused {
 		a.Token = ev.Token
 		ev.Answer, ev.Result = a, ReadRefused
+		return
+	}
+	if ev.ReadAt <= p.openedAt {
+		ev.Answer = Answer{Token: ev.Token, Verdict: Unavailable, Reason: "the partition has just opened"}
+		ev.Result = ReadRefused
 		return
 	}
 	if c.leaseHolds(p) {

@@ -57,6 +57,7 @@ type partition struct {
 	// As primary or opening.
 	members     []member
 	openSeq     uint64 // the epoch's no-op
+	openedAt    Time   // when role became primary; everything up to openSeq was applied before
 	barrier     uint64 // newest asked for
 	barrierOpen bool   // not yet sent to anybody: more waits may share it
 	waits       []wait

@@ -240,7 +240,7 @@ func (c *Core) advanceCommit(p *partition) {
 // that this replica gave to another primary can still be in use (rules 7, 12, 13).
 func (c *Core) openIfReady(p *partition) {
 	if p.role == roleOpening && p.applied >= p.openSeq && c.canAck(p) && c.now >= p.grantUntil {
-		p.role = rolePrimary
+		p.role, p.openedAt = rolePrimary, c.now
 	}
 }
 

@@ -166,9 +166,10 @@ func (n *simNode) serve(o *op, epoch ring.Epoch) {
 	if o.kind == opGet {
 		gap := pick(w, 0, 0, 0, time.Millisecond, 20*time.Millisecond)
 		w.without.reading(n, o)
+		at := n.clock()
 		n.read(o)
 		n.after(gap, func() {
-			r := &Read{Token: o, Partition: o.partition, Epoch: epoch, Deadline: deadline}
+			r := &Read{Token: o, Partition: o.partition, Epoch: epoch, Deadline: deadline, ReadAt: at}
 			w.without.asking(n, o, r)
 			n.step(r)
 			switch r.Result {
