@@ -39,7 +39,7 @@ func (a *Attributes) flags() uint16 {
 	return f
 }
 
-// EncodedBytes is the length of what AppendAttributes appends less its flags.
+// EncodedBytes is the length of what AppendAttributes appends, less two bytes of flags.
 func (a *Attributes) EncodedBytes() int {
 	n := 0
 	if a.ContentType != "" {
