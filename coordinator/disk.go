@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
 )
 
 const (
@@ -29,7 +30,8 @@ const (
 // disk is a coordinator's data directory, locked against a second process.
 type disk struct {
 	lock      *os.File
-	log       *wal.WAL // entries, and raft's few stable values
+	meta      *metadb.BoltMetaDB // of log
+	log       *wal.WAL           // entries, and raft's few stable values
 	snapshots *raft.FileSnapshotStore
 	fresh     bool // nothing was ever decided here
 }
@@ -45,7 +47,7 @@ func openDisk(dir, id string, logger *slog.Logger) (d *disk, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, "log"), directoryMode); err != nil {
 		return nil, fmt.Errorf("coordinator: data directory: %w", err)
 	}
-	d = &disk{}
+	d = &disk{meta: &metadb.BoltMetaDB{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -58,6 +60,7 @@ func openDisk(dir, id string, logger *slog.Logger) (d *disk, err error) {
 		return d, err
 	}
 	if d.log, err = wal.Open(filepath.Join(dir, "log"), wal.WithSegmentSize(walSegmentBytes),
+		wal.WithMetaStore(d.meta),
 		wal.WithLogger(newRaftLogger(logger).Named("log"))); err != nil {
 		return d, fmt.Errorf("coordinator: log in %s: %w", dir, err)
 	}
@@ -162,6 +165,8 @@ func (d *disk) close() error {
 	if d.log != nil {
 		errs = append(errs, d.log.Close())
 	}
+	// The log leaves its meta store open, and locked, when it closes.
+	errs = append(errs, d.meta.Close())
 	if d.lock != nil {
 		errs = append(errs, d.lock.Close()) // releases the lock
 	}
