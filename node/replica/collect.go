@@ -29,6 +29,9 @@ func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err erro
 			continue
 		}
 		m.due = false
+		if !c.canAck(p) {
+			continue // nobody hears of an epoch that this node could forget and lead again (rule 6): syncedTo asks anew
+		}
 		used, err := c.collectAppend(p, m, f, room)
 		if err != nil {
 			return false, err

@@ -231,6 +231,9 @@ func (c *Core) syncedTo(position uint64) {
 		case roleBackup:
 			c.ackDue(m.p)
 		case rolePrimary, roleOpening:
+			if m.position == m.p.promisePosition {
+				c.sendDueAll(m.p)
+			}
 			c.advanceCommit(m.p)
 		case roleNone:
 		}

@@ -53,9 +53,7 @@ func (c *Core) wait(p *partition, seq uint64, deadline Time, a Answer) {
 		p.barrierOpen = true
 	}
 	p.waits = append(p.waits, wait{barrier: p.barrier, seq: seq, answer: a, deadline: deadline})
-	for i := range p.members {
-		c.sendDue(p, &p.members[i])
-	}
+	c.sendDueAll(p)
 	c.activate(p)
 }
 

@@ -105,6 +105,12 @@ func (c *Core) sendDue(p *partition, m *member) {
 	c.wakePeer(m.peer)
 }
 
+func (c *Core) sendDueAll(p *partition) {
+	for i := range p.members {
+		c.sendDue(p, &p.members[i])
+	}
+}
+
 // ackDue marks that p's primary is owed an ack.
 func (c *Core) ackDue(p *partition) {
 	if !p.ackPending {
