@@ -92,6 +92,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	add(groupRun, newDev(), newCoordinator(), newNode(), newGateway())
 	add(groupUse, newPut(), newGet(), newDel())
 	add(groupLook, newStatus(), newMembers(), newRing(), newLocate(), newWait())
 	root.AddCommand(newVersion(), newCompletion())

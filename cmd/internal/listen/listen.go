@@ -8,6 +8,9 @@ import (
 	"net/netip"
 )
 
+// ErrAddress means that an address is not written as IP:PORT.
+var ErrAddress = errors.New("not an IP:PORT")
+
 // ErrExposed means an address can be reached from other machines and nobody said that it may.
 var ErrExposed = errors.New("is reachable from other machines and nothing is encrypted or authenticated yet; " +
 	"bind a loopback address such as 127.0.0.1, or give --insecure if the network is trusted")
@@ -17,11 +20,12 @@ var ErrExposed = errors.New("is reachable from other machines and nothing is enc
 func Check(address string, insecure bool) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return fmt.Errorf("address %q: write IP:PORT, such as 127.0.0.1:8080", address)
+		return fmt.Errorf("address %q: %w such as 127.0.0.1:8080", address, ErrAddress)
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
-		return fmt.Errorf("address %q: write an IP in place of %q, such as 127.0.0.1 (0.0.0.0 for every interface)", address, host)
+		return fmt.Errorf("address %q: %w: write an IP in place of %q, such as 127.0.0.1 (0.0.0.0 for every interface)",
+			address, ErrAddress, host)
 	}
 	if !ip.IsLoopback() && !insecure {
 		return fmt.Errorf("address %s %w", address, ErrExposed)
@@ -50,7 +54,7 @@ func Advertised(given string, bound net.Addr) (string, error) {
 	}
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return "", fmt.Errorf("advertised address %q: write IP:PORT", address)
+		return "", fmt.Errorf("advertised address %q: %w", address, ErrAddress)
 	}
 	if ap.Addr().IsUnspecified() {
 		return "", fmt.Errorf("bound to every interface (%s): say with --advertise-… which address others should dial", bound)

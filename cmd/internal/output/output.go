@@ -2,6 +2,7 @@
 package output
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -36,18 +37,27 @@ func Write(w io.Writer, v any) error {
 
 // Rows prints aligned columns. Control characters in cells are shown escaped, so that no key can forge a line.
 func Rows(w io.Writer, header []string, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var text bytes.Buffer
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{header}, rows...) {
-		cells := make([]string, len(row))
+		// Every row has every column: one that ends early would end the alignment.
+		cells := make([]string, max(len(header), len(row)))
 		for i, cell := range row {
 			cells[i] = Printable(cell)
 		}
-		// Trailing spaces would follow a last empty cell.
-		if _, err := fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t ")); err != nil {
+		if _, err := fmt.Fprintln(t, strings.Join(cells, "\t")); err != nil {
 			return err
 		}
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Printable is s if it is plain text, else quoted in Go's way.

@@ -72,11 +72,15 @@ func (p *Process) Running() bool {
 	}
 }
 
-// Wanted reports whether the end was asked for through this Process.
-func (p *Process) Wanted() bool {
+// Err says how the process ended, with the last lines of its output; nil while it runs, or if its end was asked for
+// through this Process.
+func (p *Process) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.wanted
+	if p.Running() || p.wanted {
+		return nil
+	}
+	return p.ended()
 }
 
 // Signal sends s. A process that has ended is no error.

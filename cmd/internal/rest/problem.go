@@ -26,7 +26,6 @@ type Problem struct {
 	Code      string `json:"code"`
 	Retryable bool   `json:"retryable"`
 	Outcome   string `json:"outcome"` // "none" or "unknown"
-	ETag      string `json:"-"`       // of the current version, with 412
 }
 
 func (p *Problem) Error() string {
@@ -36,9 +35,6 @@ func (p *Problem) Error() string {
 	}
 	if text == "" {
 		text = http.StatusText(p.Status)
-	}
-	if p.Status == http.StatusPreconditionFailed && p.ETag != "" {
-		return fmt.Sprintf("%s (current version %s)", text, Version(p.ETag))
 	}
 	return fmt.Sprintf("%s (%d %s)", text, p.Status, p.Code)
 }
@@ -51,7 +47,6 @@ func problemOf(response *http.Response) *Problem {
 		p = &Problem{}
 	}
 	p.Status = response.StatusCode
-	p.ETag = response.Header.Get("ETag")
 	return p
 }
 

@@ -100,6 +100,9 @@ func orUnexpected(err error) error {
 	return err
 }
 
+// repeatAfter is how long after the first signal another one counts: some senders signal a process and its whole group.
+const repeatAfter = 500 * time.Millisecond
+
 // UntilSignal is a context that ends at SIGINT or SIGTERM. A signal while the process is stopping already ends it at once.
 func UntilSignal(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(parent)
@@ -111,12 +114,18 @@ func UntilSignal(parent context.Context) (context.Context, context.CancelFunc) {
 		case <-signals:
 			cancel()
 		case <-ctx.Done():
+			return
 		}
-		select {
-		case s := <-signals:
-			fmt.Fprintln(os.Stderr, "kring: told again while stopping, ending at once")
-			os.Exit(exitCode(s))
-		case <-parent.Done():
+		for began := time.Now(); ; {
+			select {
+			case s := <-signals:
+				if time.Since(began) >= repeatAfter {
+					fmt.Fprintln(os.Stderr, "kring: told again while stopping, ending at once")
+					os.Exit(exitCode(s))
+				}
+			case <-parent.Done():
+				return
+			}
 		}
 	}()
 	return ctx, cancel
