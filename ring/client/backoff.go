@@ -23,6 +23,12 @@ func (b *backoff) next() time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
+// atLeast is next, but not before what the other side has asked for; that is stretched by up to a quarter, for the same
+// reason.
+func (b *backoff) atLeast(asked time.Duration) time.Duration {
+	return max(b.next(), asked+rand.N(asked/4+1))
+}
+
 func (b *backoff) reset() { b.failures = 0 }
 
 // pause waits for d and reports whether ctx is still alive.

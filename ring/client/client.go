@@ -41,7 +41,7 @@ type Client struct {
 }
 
 // Open connects to a cluster and returns once it holds the table of a formed one. If ctx ends before, the error says what was
-// missing. Coordinators of another cluster than Config.ClusterID fail it at once with kverr.WrongCluster. ctx bounds only
+// missing. If all seeds belong to another cluster than Config.ClusterID, it fails at once with kverr.WrongCluster. ctx bounds only
 // Open itself; Close ends the client.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
@@ -93,7 +93,7 @@ func (c *Client) awaitFormed(ctx context.Context) error {
 			return nil
 		}
 		err := c.watcher.Err()
-		if kverr.CodeOf(err) == kverr.WrongCluster {
+		if c.watcher.strangers.Load() {
 			return err
 		}
 		select {

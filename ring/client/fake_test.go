@@ -81,7 +81,7 @@ func (n *fakeNode) Batch(stream grpc.BidiStreamingServer[kringv1.BatchRequest, k
 	for {
 		frame, err := stream.Recv()
 		if err != nil {
-			return nil // the client has ended the stream
+			return err // the client has ended the stream
 		}
 		out := &kringv1.BatchResponse{}
 		for _, r := range frame.GetRequests() {

@@ -15,11 +15,11 @@ import (
 )
 
 // requireCode fails unless err carries code, and returns it.
-func requireCode(t testing.TB, code kverr.Code, err error) *kverr.Error {
+func requireCode(t testing.TB, code kverr.Code, err error) kverr.Error {
 	t.Helper()
 	require.Error(t, err)
 	require.Equal(t, kverr.Name(code), kverr.Name(kverr.CodeOf(err)), "%v", err)
-	return kverr.As(err)
+	return *kverr.As(err)
 }
 
 // recorded is a handler that passes requests on to the test before it lets next answer.

@@ -77,7 +77,7 @@ func (c *Client) retry(ctx context.Context, q *call, o *outcome, b *backoff, dea
 	if v == reroute && !known {
 		c.askMaster(q)
 	}
-	d := max(b.next(), o.err.RetryAfter)
+	d := b.atLeast(o.err.RetryAfter)
 	if time.Until(deadline) < d+retryMargin {
 		return giveUpError(o.err, d)
 	}

@@ -55,10 +55,15 @@ func (s *batchStream) leave(w *waiter, err *kverr.Error) {
 	w.state, w.err = waiterIdle, err
 	s.mu.Unlock()
 	if w.sent {
-		// Whoever takes waiters locks encoding before it unlocks mu: past this, the frame with w in it is encoded.
-		s.encoding.Lock()
-		s.encoding.Unlock() //nolint:staticcheck // a barrier, not a critical section
+		s.awaitEncoded()
 	}
+}
+
+// awaitEncoded returns when every frame that was being made has been encoded: whoever takes waiters locks encoding before it
+// unlocks mu.
+func (s *batchStream) awaitEncoded() {
+	s.encoding.Lock()
+	s.encoding.Unlock() //nolint:gocritic,staticcheck // a barrier, not a critical section
 }
 
 // failOnWire fails what was in frames.

@@ -36,6 +36,7 @@ type Watcher struct {
 	published atomic.Pointer[ring.Table]
 	updates   atomic.Uint64
 	connected atomic.Bool
+	strangers atomic.Bool // in the last round every seed belonged to another cluster
 
 	mu        sync.Mutex
 	clusterID string
@@ -96,13 +97,18 @@ func (w *Watcher) Run(ctx context.Context, onTable func(*ring.Table)) error {
 		if len(seeds) == 0 {
 			w.failed(kverr.New(kverr.Unavailable, "no coordinator is known: the list of seeds is empty"))
 		}
+		strangers := 0
 		for _, address := range seeds {
 			heard, err := w.follow(ctx, address, onTable)
 			if ctx.Err() != nil {
-				return nil
+				break
 			}
 			if heard {
 				b.reset()
+			}
+			if kverr.CodeOf(err) == kverr.WrongCluster {
+				strangers++
+				w.strangers.Store(strangers == len(seeds))
 			}
 			w.failed(fmt.Errorf("coordinator %s: %w", address, err))
 			w.cfg.Logger.Debug("lost the ring's table stream", "coordinator", address, "error", err)
