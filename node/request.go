@@ -19,6 +19,13 @@ type request struct {
 	sink     sink
 	response kringv1.Response // a read's, parked until it may be told; a mutation's to be filled
 	bytes    int              // counted as in flight
+	mutation *mutation        // nil for a read
+}
+
+// mutation is what the protocol is asked to log.
+type mutation struct {
+	propose replica.Propose
+	entry   entry.Entry
 }
 
 // sink is where a request came from.
@@ -75,8 +82,10 @@ func fillError(resp *kringv1.Response, err error) {
 	}
 }
 
+func isMutation(op kringv1.Op) bool { return op == kringv1.Op_OP_PUT || op == kringv1.Op_OP_DELETE }
+
 // check refuses a request that no node would serve.
-func check(req *kringv1.Request, partitions uint32) *kverr.Error {
+func (r *request) check(req *kringv1.Request, partitions uint32) *kverr.Error {
 	switch {
 	case len(req.Key) == 0:
 		return kverr.New(kverr.BadRequest, "a key has at least one byte")
@@ -94,25 +103,16 @@ func check(req *kringv1.Request, partitions uint32) *kverr.Error {
 		if len(req.RequestId) != len(entry.RequestID{}) {
 			return kverr.New(kverr.BadRequest, "a mutation carries a request id of 16 bytes")
 		}
-		if size := attributesBytes(req.Attributes); size > maxAttributesBytes {
-			return kverr.Newf(kverr.BadRequest, "the attributes have %d bytes, the most is %d", size, maxAttributesBytes)
+		if req.Attributes == nil || req.Op == kringv1.Op_OP_DELETE {
+			return nil
+		}
+		r.mutation.entry.Attributes = toAttributes(req.Attributes)
+		if err := r.mutation.entry.Attributes.Validate(); err != nil {
+			return kverr.New(kverr.BadRequest, err.Error())
 		}
 		return nil
 	}
 	return kverr.Newf(kverr.BadRequest, "operation %d is not known here", req.Op)
-}
-
-const maxAttributesBytes = 16 << 10
-
-func attributesBytes(a *kringv1.Attributes) int {
-	if a == nil {
-		return 0
-	}
-	n := len(a.ContentType) + len(a.ContentEncoding)
-	for name, value := range a.Metadata {
-		n += len(name) + len(value)
-	}
-	return n
 }
 
 // deadline is when a request that arrived at t is given up.
@@ -125,20 +125,16 @@ func deadline(req *kringv1.Request, t replica.Time) replica.Time {
 }
 
 // proposal makes the protocol's event of a mutation. The entry keeps the request's byte slices, which alias the frame.
-func proposal(r *request, req *kringv1.Request, at replica.Time) *replica.Propose {
-	e := &entry.Entry{
-		Request:     entry.RequestID(req.RequestId),
-		Attempt:     req.Attempt,
-		Op:          entry.OpPut,
-		WantExisted: req.WantExisted,
-		Key:         req.Key,
-		Value:       req.Value,
-		Attributes:  toAttributes(req.Attributes),
-	}
+func (r *request) proposal(req *kringv1.Request, at replica.Time) *replica.Propose {
+	e := &r.mutation.entry
+	e.Request, e.Attempt = entry.RequestID(req.RequestId), req.Attempt
+	e.Op, e.WantExisted, e.Key = entry.OpPut, req.WantExisted, req.Key
 	if req.Op == kringv1.Op_OP_DELETE {
-		e.Op, e.Value, e.Attributes = entry.OpDelete, nil, entry.Attributes{}
+		e.Op = entry.OpDelete
+	} else {
+		e.Value = req.Value // the attributes are there since check
 	}
-	return &replica.Propose{
+	r.mutation.propose = replica.Propose{
 		Token:     r,
 		Partition: ring.PartitionID(req.Partition),
 		Epoch:     ring.Epoch(req.Epoch),
@@ -146,6 +142,7 @@ func proposal(r *request, req *kringv1.Request, at replica.Time) *replica.Propos
 		Condition: toCondition(req.Condition),
 		Deadline:  deadline(req, at),
 	}
+	return &r.mutation.propose
 }
 
 func toCondition(c *kringv1.Condition) *replica.Condition {

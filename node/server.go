@@ -23,7 +23,7 @@ func (n *Node) Batch(stream grpc.BidiStreamingServer[kringv1.BatchRequest, kring
 func (n *Node) Single(ctx context.Context, req *kringv1.Request) (*kringv1.Response, error) {
 	one := &single{done: make(chan *request, 1)}
 	s := &session{node: n}
-	r := &request{sink: one, bytes: len(req.Key) + len(req.Value)}
+	r := &request{sink: one, bytes: len(req.Key) + len(req.Value), mutation: new(mutation)}
 	r.response.Id = req.Id
 	defer s.discharge(r)
 	if refusal := s.admit(r, req, n.partitionCount()); refusal != nil {

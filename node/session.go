@@ -92,9 +92,19 @@ func (s *session) handle(frame *kringv1.BatchRequest) {
 	b.reads, b.proposals = b.reads[:0], b.proposals[:0]
 	at := now()
 	partitions := n.partitionCount()
-	slab := make([]request, len(frame.Requests)) // lives until the last of them is answered
+	mutations := 0
+	for _, req := range frame.Requests {
+		if isMutation(req.Op) {
+			mutations++
+		}
+	}
+	// Two allocations a frame. Each lives until the last of the frame's requests is answered.
+	requests, mutated := make([]request, len(frame.Requests)), make([]mutation, mutations)
 	for i, req := range frame.Requests {
-		r := &slab[i]
+		r := &requests[i]
+		if isMutation(req.Op) {
+			r.mutation, mutated = &mutated[0], mutated[1:]
+		}
 		r.sink, r.response.Id, r.bytes = s, req.Id, len(req.Key)+len(req.Value)
 		if refusal := s.admit(r, req, partitions); refusal != nil {
 			fillRefusal(&r.response, refusal)
@@ -117,7 +127,7 @@ func (n *Node) prepare(b *frameWork, r *request, req *kringv1.Request, at replic
 			ReadAt: at,
 		})
 	default:
-		b.proposals = append(b.proposals, proposal(r, req, at))
+		b.proposals = append(b.proposals, r.proposal(req, at))
 	}
 }
 
@@ -165,7 +175,7 @@ func (s *session) admit(r *request, req *kringv1.Request, partitions uint32) *kv
 	case allRequests > int64(cfg.MaxInFlight), allBytes > int64(cfg.MaxInFlightBytes) && allRequests > 1:
 		return kverr.Retry(kverr.Busy, busyRetryAfter, "this node has too much in flight")
 	}
-	if err := check(req, partitions); err != nil {
+	if err := r.check(req, partitions); err != nil {
 		return err
 	}
 	return nil
