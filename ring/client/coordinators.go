@@ -17,9 +17,10 @@ import (
 
 // Pauses after every seed has failed once, and how long one coordinator may take over one call.
 const (
-	seedsBackoffBase = 20 * time.Millisecond
-	seedsBackoffMax  = time.Second
-	coordinatorTry   = 2 * time.Second
+	seedsBackoffBase    = 20 * time.Millisecond
+	seedsBackoffMax     = time.Second
+	coordinatorTry      = 2 * time.Second
+	coordinatorTryLeast = 20 * time.Millisecond
 )
 
 // CoordinatorsConfig says how to reach the coordinators.
@@ -29,14 +30,15 @@ type CoordinatorsConfig struct {
 	Logger      *slog.Logger      // nil: slog.Default
 }
 
-// Coordinators calls any coordinator that answers: the one that answered last, and when it fails the next seed. Safe for
+// Coordinators calls any coordinator that answers: the one that answered last, and when it fails or takes more than its share
+// of the time left the next seed. Safe for
 // concurrent use. Its connections open at the first call and are shared by all calls.
 type Coordinators struct {
 	cfg CoordinatorsConfig
 
 	mu        sync.Mutex
 	conns     map[string]*seedConn
-	preferred string // answered last
+	preferred string // asked first: it answered last, or the one before it failed
 	closed    bool
 }
 
@@ -110,14 +112,18 @@ func failover[Request, Response any](
 	b := backoff{base: seedsBackoffBase, max: seedsBackoffMax}
 	for {
 		err := error(kverr.New(kverr.Unavailable, "no coordinator is known: the list of seeds is empty"))
-		for _, address := range c.order() {
+		seeds := c.order()
+		for i, address := range seeds {
 			var resp Response
-			if resp, err = try(ctx, c, address, call, req); err == nil {
+			if resp, err = try(ctx, c, address, tryFor(ctx, len(seeds)-i), call, req); err == nil {
+				c.prefer(address)
 				return resp, nil
 			}
 			if !elsewhere(err) || errors.Is(err, errClosed) {
 				return none, err
 			}
+			// Also for the next call: one that hangs would use up every short deadline.
+			c.prefer(seeds[(i+1)%len(seeds)])
 			if ctx.Err() != nil {
 				break
 			}
@@ -128,9 +134,19 @@ func failover[Request, Response any](
 	}
 }
 
+// tryFor is how long one coordinator may take when so many are left to be asked before ctx ends.
+func tryFor(ctx context.Context, left int) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return coordinatorTry
+	}
+	share := time.Until(deadline) / time.Duration(left)
+	return min(max(share, coordinatorTryLeast), coordinatorTry)
+}
+
 // try makes one call at one coordinator. One that hangs is given up early enough for another to be asked.
 func try[Request, Response any](
-	ctx context.Context, c *Coordinators, address string,
+	ctx context.Context, c *Coordinators, address string, limit time.Duration,
 	call func(kringv1.CoordinatorServiceClient, context.Context, Request, ...grpc.CallOption) (Response, error),
 	req Request,
 ) (Response, error) {
@@ -140,7 +156,7 @@ func try[Request, Response any](
 		return none, err
 	}
 	defer release()
-	ctx, cancel := context.WithTimeout(ctx, coordinatorTry)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	resp, err := call(kringv1.NewCoordinatorServiceClient(conn), ctx, req)
 	if err != nil {
@@ -148,7 +164,6 @@ func try[Request, Response any](
 		e.Message = fmt.Sprintf("coordinator %s: %s", address, e.Message)
 		return none, &e
 	}
-	c.prefer(address)
 	return resp, nil
 }
 

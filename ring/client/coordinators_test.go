@@ -86,6 +86,24 @@ func TestNoCoordinatorAnswersInTime(t *testing.T) {
 	}
 }
 
+func TestHungCoordinatorDoesNotUseUpShortDeadlines(t *testing.T) {
+	hung, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+	require.NoError(t, err)
+	defer func() { require.NoError(t, hung.Close()) }()
+	live := startCoordinator(t, tableOf(1, fakeMembers...))
+	c := coordinators(t, StaticSeeds(hung.Addr().String(), live.address))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	_, err = c.GetCluster(ctx)
+	require.NoError(t, err)
+	require.Equal(t, live.address, c.order()[0])
+
+	ended, end := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer end()
+	require.Equal(t, coordinatorTryLeast, tryFor(ended, 1))
+	require.Equal(t, coordinatorTry, tryFor(t.Context(), 5))
+}
+
 func TestFormerSeedsAreLetGo(t *testing.T) {
 	a, b := startCoordinator(t, tableOf(1, fakeMembers...)), startCoordinator(t, tableOf(2, fakeMembers...))
 	seeds := []string{a.address}

@@ -265,4 +265,7 @@ func TestAnswersDoNotKeepOrShareFrames(t *testing.T) {
 	require.Nil(t, fromCondition(&Condition{}))
 	require.EqualValues(t, 1, fromAttributes(&Attributes{Expires: time.UnixMilli(0)}).GetExpiresUnixMillis())
 	require.False(t, errors.Is(errClosed, errMoved))
+
+	asked := AskedBy(IfVersion(0), WantExisted(), WithAttributes(Attributes{ContentType: "x"}))
+	require.Equal(t, Asked{Condition{IfAbsent: true}, Attributes{ContentType: "x"}, true}, asked)
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,10 +92,12 @@ func (w *Watcher) Updates() uint64 { return w.updates.Load() }
 // goroutine, with every table that a coordinator's news led to; it must not block for long.
 func (w *Watcher) Run(ctx context.Context, onTable func(*ring.Table)) error {
 	b := backoff{base: watchBackoffBase, max: watchBackoffMax}
+	said := map[string]string{} // by seed: the failure in the log, to log each once
 	for ctx.Err() == nil {
 		seeds := w.cfg.Coordinators.order()
 		// In any order, so that not all watchers hang on the first coordinator.
 		rand.Shuffle(len(seeds), func(i, j int) { seeds[i], seeds[j] = seeds[j], seeds[i] })
+		maps.DeleteFunc(said, func(address, _ string) bool { return !slices.Contains(seeds, address) })
 		if len(seeds) == 0 {
 			w.failed(kverr.New(kverr.Unavailable, "no coordinator is known: the list of seeds is empty"))
 		}
@@ -111,11 +115,24 @@ func (w *Watcher) Run(ctx context.Context, onTable func(*ring.Table)) error {
 				w.strangers.Store(strangers == len(seeds))
 			}
 			w.failed(fmt.Errorf("coordinator %s: %w", address, err))
-			w.cfg.Logger.Debug("lost the ring's table stream", "coordinator", address, "error", err)
+			if heard || said[address] != err.Error() {
+				w.log(ctx, address, err)
+			}
+			said[address] = err.Error()
 		}
 		pause(ctx, b.next())
 	}
 	return nil
+}
+
+// log tells of a stream that ended: loudly if the address is wrong, since that does not heal.
+func (w *Watcher) log(ctx context.Context, address string, err error) {
+	level := slog.LevelInfo
+	if kverr.CodeOf(err) == kverr.WrongCluster {
+		level = slog.LevelWarn
+	}
+	w.cfg.Logger.Log(ctx, level, "a coordinator does not give the ring's table; trying the next", "coordinator", address,
+		"error", err)
 }
 
 // follow takes news from one coordinator until the stream ends, and reports whether there was any.
