@@ -14,7 +14,7 @@ type Config struct {
 	Boot uint64 // this start of the node
 
 	Lease         time.Duration // how long an ack lets the primary answer reads. Default 1 s
-	Drift         float64       // bound on the clocks' rate error. Default 0.2
+	Drift         float64       // clocks run at rates within ±Drift/2 of true time. Default 0.2
 	BeaconEvery   time.Duration // Lease/4
 	SilentAfter   time.Duration // a peer unheard for so long takes no part. Default 750 ms
 	ResendAfter   time.Duration // entries unacked for so long are sent again. Default 500 ms
@@ -57,10 +57,10 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// grant is how long a backup must keep its promise after it has granted a lease: the primary's clock may be slower than
-// its own by Drift.
+// grant is how long a backup must keep its promise after it has granted a lease: the primary's clock may be as slow, and
+// its own as fast, as Drift allows. That is a little above Lease·(1+Drift).
 func (c *Config) grant() time.Duration {
-	return c.Lease + time.Duration(float64(c.Lease)*c.Drift)
+	return time.Duration(float64(c.Lease) * (1 + c.Drift/2) / (1 - c.Drift/2))
 }
 
 // Disk is what the core reads of its node's store.

@@ -48,7 +48,7 @@ type partition struct {
 	// As a backup, in the promised epoch.
 	primary    *peer
 	matched    uint64 // equal to the primary's log up to here
-	ackSentAt  Time   // newest frame time to be echoed
+	ackSentAt  Time   // newest frame time to be echoed; 0: none in this epoch, and no lease is granted
 	ackBarrier uint64
 	ackPending bool
 	mismatch   bool // tell the primary to go back to hint
@@ -81,19 +81,18 @@ type wait struct {
 
 // member is what the primary knows of another replica in its epoch.
 type member struct {
-	peer           *peer
-	inSync         bool
-	match          uint64 // acked
-	next           uint64 // to be sent
-	probing        bool   // its log's end is not known: one message at a time
-	inFlight       bool   // probing, and a message is out
-	triedCommitted bool   // probing, and the commit point was tried
-	knows          bool   // has acked the epoch
-	due            bool   // is in peer.due
-	lease          Time   // granted until
-	barrier        uint64 // acked
-	barrierSent    uint64
-	progress       Time // last time that match moved or something was sent from match
+	peer        *peer
+	inSync      bool
+	match       uint64 // acked
+	next        uint64 // to be sent
+	probing     bool   // its log's end is not known: one message at a time
+	inFlight    bool   // probing, and a message is out
+	knows       bool   // has acked the epoch
+	due         bool   // is in peer.due
+	lease       Time   // granted until
+	barrier     uint64 // acked
+	barrierSent uint64
+	progress    Time // last time that match moved or something was sent from match
 }
 
 func newPartition(id ring.PartitionID) *partition {
@@ -175,7 +174,8 @@ func (c *Core) promise(p *partition, config ring.Partition) {
 	c.resign(p)
 	p.config = config
 	p.restarted = false
-	p.primary, p.matched, p.mismatch, p.ackBarrier, p.ackPending = nil, 0, false, 0, false
+	// What is echoed belongs to one primary and its clock: another's would make a lease of any length.
+	p.primary, p.matched, p.mismatch, p.ackSentAt, p.ackBarrier, p.ackPending = nil, 0, false, 0, 0, false
 	c.record(p, entry.Record{
 		Kind: entry.RecordPromise, Epoch: config.Epoch, Payload: entry.EncodeConfiguration(config),
 	})

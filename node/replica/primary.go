@@ -38,7 +38,7 @@ func (c *Core) append(p *partition, e *entry.Entry, token Token, deadline Time) 
 	e.Seq, e.Epoch = p.last+1, p.config.Epoch
 	c.hybrid = max(c.hybrid+1, c.wall()<<16)
 	e.HybridTime = c.hybrid
-	c.push(p, tailEntry{entry: e, bytes: entry.Encode(nil, e), token: token, deadline: deadline})
+	c.push(p, tailEntry{entry: e, bytes: entry.Encode(make([]byte, 0, e.EncodedBytes()), e), token: token, deadline: deadline})
 	for i := range p.members {
 		m := &p.members[i]
 		if !m.inFlight {
@@ -192,7 +192,9 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 		return
 	}
 	m.knows = true
-	m.lease = max(m.lease, a.SentAt.add(c.cfg.Lease))
+	if a.SentAt != 0 {
+		m.lease = max(m.lease, a.SentAt.add(c.cfg.Lease))
+	}
 	m.barrier = max(m.barrier, a.Barrier)
 	if a.Match > m.match {
 		m.match, m.progress = a.Match, c.now
@@ -200,7 +202,7 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 	if a.Mismatch {
 		p.stepBack(m, a.Hint)
 	} else {
-		m.probing, m.triedCommitted = false, false
+		m.probing = false
 		m.next = max(m.next, m.match+1)
 	}
 	if m.next <= p.last || m.barrierSent < p.barrier {
@@ -211,12 +213,11 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 }
 
 // stepBack goes on looking for where m's log agrees. The hint may lie far back, at the start of a long run of entries
-// that this log may no longer hold; what is committed is on every in-sync disk, so that place is tried first.
+// that this log may no longer hold; what is committed is on every in-sync disk, so that is never gone below.
 func (p *partition) stepBack(m *member, hint uint64) {
 	to := max(m.match, min(hint, p.last))
-	if m.inSync && to < p.committed && !m.triedCommitted {
-		m.triedCommitted = true
-		to = p.committed
+	if m.inSync {
+		to = max(to, p.committed)
 	}
 	m.next, m.probing = to+1, true
 }

@@ -69,6 +69,11 @@ func (g *ghost) check(n *simNode) {
 		if p.role == rolePrimary {
 			g.opensBy(n, p)
 		}
+		for i := range p.members {
+			if until := p.members[i].lease; until > n.core.now.add(n.core.cfg.Lease) {
+				g.w.fail("%s: partition %d: a lease of %v", n.replica.Node, p.id, time.Duration(until-n.core.now))
+			}
+		}
 	}
 }
 
