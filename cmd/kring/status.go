@@ -151,7 +151,7 @@ func printMembers(w io.Writer, m *rest.Members) error {
 		if n.Report != nil && n.Report.Load != nil {
 			l := n.Report.Load
 			row = append(row, fmt.Sprintf("%.0f", l.ReadsPerSecond), fmt.Sprintf("%.0f", l.WritesPerSecond),
-				bytesText(l.BytesOnDisk+l.LogBytes))
+				bytesText(l.BytesOnDisk))
 		}
 		rows = append(rows, row)
 	}

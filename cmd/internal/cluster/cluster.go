@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kringdb/kring/cmd/internal/probe"
 	"github.com/kringdb/kring/cmd/internal/rest"
 	"github.com/kringdb/kring/cmd/internal/topology"
 )
@@ -144,27 +145,51 @@ func (c *Cluster) unknown(id string) error {
 	return fmt.Errorf("there is no member %q: there are %v", id, ids)
 }
 
-// WaitHealthy returns once every partition is open with all its copies, as the first gateway sees it. It returns early if
-// a member ends by itself.
+// WaitHealthy returns once every running member is ready and every partition is open with all its copies, as the first
+// gateway sees it. It returns early if a member ends by itself.
 func (c *Cluster) WaitHealthy(ctx context.Context) error {
-	gateways := c.topology.Of(topology.Gateway)
-	client, err := rest.New([]string{"http://" + gateways[0].HTTP})
+	client, err := rest.New([]string{c.topology.Of(topology.Gateway)[0].Endpoint()})
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	err = client.Wait(ctx, func(ctx context.Context) (bool, string, error) {
-		if err := c.Failed(); err != nil {
-			cancel(err)
+	ctx, cancel := c.untilFailure(ctx)
+	defer cancel()
+	// What the coordinators say of a member that was just killed and started is what they knew before, until it has
+	// reported to them: so each is asked first.
+	for _, m := range c.topology.Members {
+		if !c.Running(m.ID) {
+			continue
 		}
-		return client.Health(ctx)
-	})
-	if failed := c.Failed(); err != nil && failed != nil {
-		return failed
+		if err := probe.Wait(ctx, m.Endpoint()+"/readyz"); err != nil {
+			return errors.Join(c.Failed(), fmt.Errorf("%s is not ready: %w", m.ID, err))
+		}
 	}
-	return err
+	if err := client.Wait(ctx, client.Health); err != nil {
+		return errors.Join(c.Failed(), err)
+	}
+	return nil
+}
+
+// untilFailure is a context that also ends when a member that runs now ends by itself.
+func (c *Cluster) untilFailure(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	for _, m := range c.topology.Members {
+		h := c.Handle(m.ID)
+		if !running(h) {
+			continue
+		}
+		go func() {
+			select {
+			case <-h.Done():
+				if h.Err() != nil {
+					cancel()
+				}
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, cancel
 }
 
 // Failed is an error if a member ended by itself.

@@ -27,7 +27,7 @@ func NewNode(c NodeConfig) (_ *Member, err error) {
 	m := newMember(&c.Common)
 	defer m.unlessOpened(&err)
 	// The disk is opened first, so that it is closed last.
-	disk, err := store.Open(c.Data, store.Options{Node: ring.NodeID(c.ID), Logger: c.Logger})
+	disk, err := store.New(c.Data, store.Options{Node: ring.NodeID(c.ID), Logger: c.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", c.Data, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/kringdb/kring/cmd/internal/probe"
 )
 
 // Command is what to run.
@@ -163,7 +165,7 @@ func (p *Process) WaitReady(ctx context.Context, url string) error {
 		case <-ctx.Done():
 		}
 	}()
-	err := WaitHTTP(ctx, url)
+	err := probe.Wait(ctx, url)
 	if err != nil && !p.Running() {
 		return p.ended()
 	}

@@ -96,8 +96,7 @@ type Node struct {
 		Load *struct {
 			ReadsPerSecond    float64 `json:"reads_per_second"`
 			WritesPerSecond   float64 `json:"writes_per_second"`
-			BytesOnDisk       uint64  `json:"bytes_on_disk"`
-			LogBytes          uint64  `json:"log_bytes"`
+			BytesOnDisk       uint64  `json:"bytes_on_disk"`      // log included
 			PartitionsPrimary int     `json:"partitions_primary"` // open, as the node says
 		} `json:"load"`
 	} `json:"report"`

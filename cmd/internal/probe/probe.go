@@ -1,4 +1,5 @@
-package procs
+// Package probe waits for members' endpoints.
+package probe
 
 import (
 	"context"
@@ -11,8 +12,8 @@ import (
 // askEvery is the pause between two looks at an endpoint that is not ready.
 const askEvery = 20 * time.Millisecond
 
-// WaitHTTP returns once url answers 200, or ctx's error with what was seen last.
-func WaitHTTP(ctx context.Context, url string) error {
+// Wait returns once url answers 200, or ctx's error with what was seen last.
+func Wait(ctx context.Context, url string) error {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Second}
 	ticker := time.NewTicker(askEvery)
 	defer ticker.Stop()
