@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -138,4 +139,102 @@ func TestFlushByTimer(t *testing.T) {
 	require.NoError(t, h.Flush())
 	require.Equal(t, after, tables.Load(), "nothing changed, so nothing is written")
 	require.NoError(t, h.Close())
+}
+
+// TestWaitingPartition lets one partition wait for its commits while another writes many times what the log may hold.
+func TestWaitingPartition(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	options := storetest.Small()
+	options.FS, options.RetainBytes, options.RetainFor, options.FlushEvery = fs, 128<<10, 1, time.Hour
+	s, err := store.New("node", options)
+	require.NoError(t, err)
+	h := storetest.NewHandle(t, s)
+	waiting := storetest.Puts(1, 20, 3)
+	h.Write(1, waiting[:5]...)
+	require.NoError(t, h.Await(h.Log(1, waiting[5:]...)))
+	seq := uint64(0)
+	for range 200 {
+		for range 10 {
+			seq++
+			h.Write(2, storetest.Put(seq, 1, "key", strings.Repeat("v", 1000)))
+		}
+		require.NoError(t, h.Flush())
+	}
+	require.Less(t, h.Stats().LogBytes, uint64(256<<10))
+	check := func(s store.Store) {
+		t.Helper()
+		got, err := s.Entries(1, 6, 20, 1<<20)
+		require.NoError(t, err)
+		require.Len(t, got, 15)
+		for i, b := range got {
+			require.Equal(t, entry.Encode(nil, waiting[5+i]), b)
+		}
+	}
+	check(h)
+	require.NoError(t, h.Close())
+	for range 3 {
+		s, err = store.New("node", options)
+		require.NoError(t, err)
+		require.EqualValues(t, 5, s.Recovered()[0].Applied)
+		require.EqualValues(t, 20, s.Recovered()[0].Last)
+		check(s)
+		require.NoError(t, s.Close())
+	}
+	s, err = store.New("node", options)
+	require.NoError(t, err)
+	h = storetest.NewHandle(t, s)
+	h.Commit(1, waiting[5:]...)
+	h.Write(1, storetest.Puts(21, 25, 4)...)
+	require.NoError(t, h.Close())
+}
+
+// unlockedFS lets a directory be opened while the process that has it open is about to be gone.
+type unlockedFS struct{ vfs.FS }
+
+func (unlockedFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+
+// TestKilledThenPowerCut kills the process between a write and its sync, starts it again, and then cuts the power: what
+// the second start found, and may have told others of, must not be lost.
+func TestKilledThenPowerCut(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	files := &crashFS{FS: unlockedFS{disk}}
+	options := storetest.Small()
+	options.FS, options.FlushEvery = files, time.Hour
+	s, err := store.New("node", options)
+	require.NoError(t, err)
+	h := storetest.NewHandle(t, s)
+	require.NoError(t, h.Await(h.Log(5, storetest.Puts(1, 10, 1)...)))
+	operations := 0
+	var found []entry.Recovered
+	var after *vfs.MemFS
+	files.mu.Lock()
+	files.cut = func() {
+		// Before the write, in the middle of it, before the sync: there the process ends.
+		if operations++; operations != 3 {
+			return
+		}
+		options.FS = unlockedFS{disk}
+		second, err := store.New("node", options)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		found = second.Recovered()
+		after = disk.CrashClone(vfs.CrashCloneCfg{})
+		if err := second.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	files.mu.Unlock()
+	require.NoError(t, h.Await(h.Log(5, storetest.Puts(11, 12, 1)...)))
+	files.mu.Lock()
+	files.cut = nil
+	files.mu.Unlock()
+	require.NoError(t, h.Close())
+	require.Len(t, found, 1)
+	require.EqualValues(t, 12, found[0].Last)
+	s, err = reopen(after)
+	require.NoError(t, err)
+	require.Equal(t, found, s.Recovered())
+	require.NoError(t, s.Close())
 }

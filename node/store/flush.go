@@ -12,6 +12,7 @@ import (
 
 // A flush:
 //
+//  0. If the log is too large because of a few entries that wait, they are repeated at its end (carry.go).
 //  1. What is needed of the log is everything from the first entry on, of any partition, that is not applied, and from
 //     now on. Segments wholly below that go, if retention agrees; the index forgets their entries.
 //  2. M is taken of every partition that changed, L says which segment is now the first.
@@ -87,15 +88,18 @@ func (d *disk) flush(always bool) error {
 	if err := d.log.failure(); err != nil {
 		return err
 	}
+	if err := d.carryForward(); err != nil {
+		return err
+	}
 	batch := d.db.NewBatch()
-	keep, position, err := d.planFlush(batch, always)
+	keep, tail, err := d.planFlush(batch, always)
 	if err != nil {
 		return firstError(err, batch.Close())
 	}
 	if keep == nil {
 		return batch.Close()
 	}
-	if err := d.log.waitSynced(position); err != nil {
+	if err := d.log.waitDurable(tail); err != nil {
 		return firstError(err, batch.Close())
 	}
 	meta := logMeta{first: keep.number, synced: d.log.head()}
@@ -114,9 +118,9 @@ func (d *disk) flush(always bool) error {
 	return d.log.drop(keep)
 }
 
-// planFlush does steps 1 and 2: it returns the first segment to keep, nil if there is nothing to do, and the position
-// that must be durable before the batch is.
-func (d *disk) planFlush(batch *pebble.Batch, always bool) (*segment, Position, error) {
+// planFlush does steps 1 and 2: it returns the first segment to keep, nil if there is nothing to do, and the address
+// below which the log must be durable before the batch is.
+func (d *disk) planFlush(batch *pebble.Batch, always bool) (*segment, uint64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.dirty) == 0 && !always {
@@ -133,7 +137,7 @@ func (d *disk) planFlush(batch *pebble.Batch, always bool) (*segment, Position, 
 	d.dirty = d.dirty[:0]
 	clear(d.isDirty[:])
 	d.dirtyBytes = 0
-	return keep, d.log.position(), nil
+	return keep, d.log.tail(), nil
 }
 
 // neededFrom is the address from which on the log is needed after this flush. mu must be held.

@@ -61,13 +61,14 @@ type log struct {
 	failOnce sync.Once
 
 	mu       sync.Mutex
-	syncing  sync.Cond // broadcast when synced rises or err is set
+	syncing  sync.Cond // broadcast when durable rises or err is set
 	err      error
 	closing  bool
 	waiting  []*frame // the last one takes records
 	writing  []*frame // taken by the goroutine and not yet known to be durable
 	free     []*frame
 	end      uint64 // address of the next byte
+	durable  uint64 // everything below this address is durable
 	appended Position
 	synced   Position
 	syncs    uint64
@@ -105,7 +106,9 @@ func (l *log) add(r *entry.Record, generation uint32) location {
 	var payload int
 	f.buf, payload = appendRecord(f.buf, r, generation)
 	f.records++
-	l.appended++
+	if r.Kind != recordMoved { // positions count what callers appended
+		l.appended++
+	}
 	f.last = l.appended
 	l.end += uint64(len(f.buf) - before)
 	l.unsynced += uint64(len(f.buf) - before)
@@ -157,7 +160,9 @@ func (l *log) run() {
 				return
 			}
 			if len(frames) > 0 {
-				l.onSynced(l.finish(frames), nil)
+				if position, news := l.finish(frames); news {
+					l.onSynced(position, nil)
+				}
 				continue
 			}
 			if err := l.mark(closing); err != nil {
@@ -225,12 +230,14 @@ func (l *log) sync(seg *segment) error {
 	return nil
 }
 
-// finish takes note that frames are durable and returns the position to report.
-func (l *log) finish(frames []*frame) Position {
+// finish takes note that frames are durable and returns the position to report, if it is news.
+func (l *log) finish(frames []*frame) (_ Position, news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	before := l.synced
 	for i, f := range frames {
 		l.synced = f.last
+		l.durable = f.address + uint64(len(f.buf))
 		l.unsynced -= uint64(len(f.buf) - frameHeaderBytes)
 		if len(l.free) < freeFrames && cap(f.buf) <= 2*frameTargetBytes {
 			l.free = append(l.free, f)
@@ -240,7 +247,7 @@ func (l *log) finish(frames []*frame) Position {
 	l.writing = l.writing[:0]
 	l.syncs++
 	l.syncing.Broadcast()
-	return l.synced
+	return l.synced, l.synced != before
 }
 
 // mark says behind the last frame that it was synced, so that damage to it is told from a torn tail. It is not synced
@@ -309,11 +316,11 @@ func (l *log) failure() error {
 	return l.err
 }
 
-// waitSynced returns when every record up to position is durable, or the log has failed.
-func (l *log) waitSynced(position Position) error {
+// waitDurable returns when everything below address is durable, or the log has failed.
+func (l *log) waitDurable(address uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.synced < position && l.err == nil {
+	for l.durable < address && l.err == nil {
 		l.syncing.Wait()
 	}
 	return l.err

@@ -94,6 +94,7 @@ func outline(recovered []entry.Recovered) string {
 
 // check compares s with m in every byte, and applies what is left to apply.
 func (m model) check(s store.Store) error {
+	var batch []store.Applied // only at the end: applying makes the store flush and trim what is still to be compared
 	for _, r := range s.Recovered() {
 		p := m.partition(r.Partition)
 		if !bytes.Equal(r.Configuration, p.configuration) {
@@ -109,9 +110,14 @@ func (m model) check(s store.Store) error {
 		if err := checkEpochs(r, p); err != nil {
 			return err
 		}
-		if err := checkEntries(s, r, p); err != nil {
+		left, err := checkEntries(s, r, p)
+		if err != nil {
 			return err
 		}
+		batch = append(batch, left...)
+	}
+	if err := s.Apply(batch); err != nil {
+		return err
 	}
 	for id, p := range m {
 		if err := p.checkData(s, id); err != nil {
@@ -134,26 +140,25 @@ func checkEpochs(r entry.Recovered, p *modelPartition) error {
 	return nil
 }
 
-// checkEntries compares the log's entries and applies those that were not.
-func checkEntries(s store.Store, r entry.Recovered, p *modelPartition) error {
-	var batch []store.Applied
+// checkEntries compares the log's entries and returns those that were not applied.
+func checkEntries(s store.Store, r entry.Recovered, p *modelPartition) (batch []store.Applied, err error) {
 	for seq := r.Trim + 1; seq <= r.Last; seq++ {
 		got, err := s.Entries(r.Partition, seq, seq, 1)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !bytes.Equal(got[0], p.entries[seq-1].payload) {
-			return fmt.Errorf("partition %d: entry %d is another", r.Partition, seq)
+			return nil, fmt.Errorf("partition %d: entry %d is another", r.Partition, seq)
 		}
 		if seq > r.Applied {
 			e := new(entry.Entry)
 			if err := entry.Decode(got[0], e); err != nil {
-				return err
+				return nil, err
 			}
 			batch = append(batch, store.Applied{Partition: r.Partition, Entry: e})
 		}
 	}
-	return s.Apply(batch)
+	return batch, nil
 }
 
 // checkData compares the data, all entries applied.

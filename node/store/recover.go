@@ -224,7 +224,7 @@ func (l *log) begin() error {
 	}
 	l.segments = append(l.segments, seg)
 	l.bytes += seg.size
-	seg.first = l.end
+	seg.first, l.durable = l.end, l.end
 	if _, err := seg.file.WriteAt(sealStart(seg.number, previous, previousEnd, l.salt), 0); err != nil {
 		return fmt.Errorf("store: write %s: %w", seg.name, err)
 	}

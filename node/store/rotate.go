@@ -136,20 +136,14 @@ func (l *log) drop(first *segment) error {
 func (l *log) head() syncPoint {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	durable := l.end
-	if len(l.writing) > 0 {
-		durable = l.writing[0].address
-	} else if len(l.waiting) > 0 {
-		durable = l.waiting[0].address
-	}
 	// A segment is named only for frames of its own: the start frame of the newest may not be durable yet.
 	for i := len(l.segments) - 1; i > 0; i-- {
-		if seg := l.segments[i]; durable > seg.first {
-			return syncPoint{segment: seg.number, offset: startFrameBytes + int64(durable-seg.first)}
+		if seg := l.segments[i]; l.durable > seg.first {
+			return syncPoint{segment: seg.number, offset: startFrameBytes + int64(l.durable-seg.first)}
 		}
 	}
 	oldest := l.segments[0]
-	return syncPoint{segment: oldest.number, offset: startFrameBytes + int64(durable-oldest.first)}
+	return syncPoint{segment: oldest.number, offset: startFrameBytes + int64(l.durable-oldest.first)}
 }
 
 // syncPoint is a place in the log up to which it is durable.

@@ -1,0 +1,125 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
+)
+
+// replayer takes the records of the log into account again when a store is opened.
+type replayer struct {
+	partitions *partitions[location]
+	// orphans are entries that were found without the ones before them: those were repeated further on in the log
+	// (carry.go), these then as well. The highest seq a partition, as far as it was not truncated.
+	orphans map[ring.PartitionID]uint64
+}
+
+// recover reads what the flushes kept, and the log from there on.
+func (d *disk) recover() error {
+	meta, err := readLogMeta(d.db)
+	if err != nil {
+		return err
+	}
+	if d.partitions, err = readMeta(d.db); err != nil {
+		return err
+	}
+	// While the log is replayed a partition is as of its trim; what was applied is put back when the log is there again.
+	flushed := make([]partition[location], len(d.partitions))
+	for id, p := range d.partitions {
+		if p != nil {
+			flushed[id] = *p
+			p.applied = p.run.trim
+		}
+	}
+	r := replayer{partitions: &d.partitions, orphans: make(map[ring.PartitionID]uint64)}
+	if err := d.log.recover(meta.first, meta.synced, r.replay); err != nil {
+		return err
+	}
+	for i, p := range d.partitions {
+		if p == nil {
+			continue
+		}
+		id := ring.PartitionID(i)
+		if i < len(flushed) && flushed[i].generation == p.generation {
+			p.applied = flushed[i].applied
+		}
+		if known := max(p.applied, r.orphans[id]); known > p.run.last() {
+			return corruptLog(d.log.files.dir, 0, fmt.Sprintf("partition %d had entries to %d and the log ends at %d",
+				id, known, p.run.last()))
+		}
+		if err := d.abandonNext(id, p); err != nil {
+			return err
+		}
+		d.publishGeneration(id, p)
+		d.recovered = append(d.recovered, p.recovered(id))
+	}
+	return d.log.begin()
+}
+
+// replay skips what M knows already, and what is left over of a generation that was dropped or abandoned, whose opening
+// may be gone from the log.
+func (rp *replayer) replay(r *entry.Record, at location) error {
+	p := rp.partitions.make(r.Partition)
+	isNext := p.next != nil && p.next.generation == r.Generation
+	switch r.Kind {
+	case entry.RecordEntry, recordMoved:
+		if r.Generation == p.generation {
+			return rp.replayEntry(p, r, at)
+		}
+		if !isNext {
+			return nil
+		}
+	case entry.RecordTruncate:
+		if r.Generation != p.generation && !isNext {
+			return nil
+		}
+		if r.Generation == p.generation && rp.orphans[r.Partition] > r.Seq {
+			rp.orphans[r.Partition] = r.Seq
+		}
+	case entry.RecordPromise:
+		if r.Epoch < p.promised {
+			return nil
+		}
+	case entry.RecordOpen, entry.RecordFlip:
+		if r.Generation <= p.generation {
+			return nil
+		}
+		if r.Kind == entry.RecordFlip {
+			delete(rp.orphans, r.Partition)
+		}
+	case entry.RecordDrop:
+		if !isNext {
+			return nil
+		}
+	}
+	return p.record(r, at)
+}
+
+// replayEntry takes an entry of the current generation into account. A repeated one counts only where the first is gone:
+// so the addresses of a partition's entries rise with their seqs even if the power went while they were being repeated.
+func (rp *replayer) replayEntry(p *partition[location], r *entry.Record, at location) error {
+	switch {
+	case r.Seq <= p.run.trim:
+		return nil
+	case r.Seq > p.run.last()+1:
+		rp.orphans[r.Partition] = max(rp.orphans[r.Partition], r.Seq)
+		return nil
+	case r.Kind == recordMoved && p.run.holds(r.Seq):
+		if epoch := p.run.epochOf(r.Seq); epoch != r.Epoch {
+			return fmt.Errorf("entry %d of epoch %v repeated as of epoch %v", r.Seq, epoch, r.Epoch)
+		}
+		return nil
+	}
+	return p.run.append(r.Seq, r.Epoch, at)
+}
+
+// abandonNext drops a generation that was open when the store stopped: its snapshot has to begin again.
+func (d *disk) abandonNext(id ring.PartitionID, p *partition[location]) error {
+	if p.next == nil {
+		return nil
+	}
+	generation := p.next.generation
+	p.next = nil
+	return dropGeneration(d.db, id, generation)
+}
