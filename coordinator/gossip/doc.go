@@ -13,6 +13,7 @@
 //   - Without a label, two clusters that meet merge. The label is the cluster's name and must be set.
 //   - A member that leaves reads as alive in the event that says so. The event itself is what counts here, and a clean stop
 //     is announced in the metadata first.
+//   - LocalNode hands out what later updates write to, without a lock. It is not used.
 //   - Dead members are forgotten after a while, so a cut that lasts longer is never healed. Run keeps calling at the
 //     addresses of Config.Join that no live member has.
 package gossip

@@ -26,7 +26,9 @@ type Gossip struct {
 	view   *view
 	list   *memberlist.Memberlist
 	bootID uint64
-	joined atomic.Bool
+	// address is read once at New: what LocalNode points to is changed under the library's lock by every update.
+	address string
+	joined  atomic.Bool
 
 	mu     sync.Mutex // orders changes of meta, and Leave with Close
 	meta   *kringv1.GossipMeta
@@ -70,6 +72,11 @@ func New(config Config) (*Gossip, error) {
 	if g.list, err = memberlist.Create(mc); err != nil {
 		return nil, fmt.Errorf("gossip: listen at %s: %w", config.BindAddr, err)
 	}
+	self, ok := g.Member(config.ID)
+	if !ok {
+		return nil, errors.Join(errors.New("gossip: the library did not tell of this process itself"), g.Close())
+	}
+	g.address = self.Address
 	return g, nil
 }
 
@@ -83,10 +90,7 @@ func (g *Gossip) ID() string { return g.config.ID }
 func (g *Gossip) BootID() uint64 { return g.bootID }
 
 // Addr is where others reach this process's gossip, "IP:PORT".
-func (g *Gossip) Addr() string {
-	n := g.list.LocalNode()
-	return net.JoinHostPort(n.Addr.String(), fmt.Sprint(n.Port))
-}
+func (g *Gossip) Addr() string { return g.address }
 
 // Members lists every id known, this process included, sorted by id; the dead stay listed until their number passes a
 // bound.
