@@ -34,6 +34,7 @@ type Client struct {
 	requests, attempts, master, frames atomic.Uint64
 	inFlight                           atomic.Int64
 
+	closed    <-chan struct{} // closed once nothing can be sent any more
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
 	closeOnce sync.Once
@@ -75,7 +76,7 @@ func newClient(cfg Config) (*Client, error) {
 	c.pool = newPool(l, cfg.DialOptions, cfg.Logger, &c.frames)
 
 	running, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
+	c.cancel, c.closed = cancel, running.Done()
 	c.running.Go(func() {
 		if err := watcher.Run(running, c.pool.reconcile); err != nil {
 			cfg.Logger.Error("following the ring's table has ended", "error", err)
@@ -149,7 +150,8 @@ func (c *Client) Stats() Stats {
 // kverr.OutcomeUnknown, the others with kverr.Canceled, as do later calls. It may be called again.
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() {
-		// First the streams, so that nothing new is sent; the watcher and the coordinators' connections last.
+		// First the streams, so that nothing new is sent; then callers in a pause are woken and learn of it. The
+		// coordinators' connections last, when the watcher does not use them any more.
 		c.closeErr = c.pool.close()
 		c.cancel()
 		c.running.Wait()

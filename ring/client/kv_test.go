@@ -179,6 +179,23 @@ func TestCloseEndsCallsUnderWay(t *testing.T) {
 	requireCode(t, kverr.OutcomeUnknown, <-mutation)
 }
 
+func TestCloseEndsPausesBetweenAttempts(t *testing.T) {
+	c, n, _ := cluster(t, Config{Timeout: time.Hour}, func(*kringv1.Request) (*kringv1.Response, error) {
+		return &kringv1.Response{Code: kverr.Busy, RetryAfterMillis: 60_000}, nil
+	})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Put(t.Context(), []byte("k"), nil)
+		ended <- err
+	}()
+	eventually(t, "it pauses", func() bool {
+		one := (*c.pool.nodes.Load())[n.id]
+		return c.Stats().Attempts == 1 && one != nil && one.requests.Load() == 0
+	})
+	require.NoError(t, c.Close())
+	require.ErrorIs(t, <-ended, errClosed)
+}
+
 func TestConfigSaysWhatIsWrong(t *testing.T) {
 	_, err := Open(t.Context(), Config{})
 	require.ErrorContains(t, err, "Seeds")

@@ -81,10 +81,7 @@ func (c *Client) retry(ctx context.Context, q *call, o *outcome, b *backoff, dea
 	if time.Until(deadline) < d+retryMargin {
 		return giveUpError(o.err, d)
 	}
-	if known && pause(ctx, d) {
-		return nil
-	}
-	if !c.pauseOrNews(ctx, q, d) {
+	if !c.pauseOrNews(ctx, q, d, known) {
 		e := contextError(ctx)
 		e.Message += "; the last attempt: " + o.err.Error()
 		return e
@@ -124,19 +121,22 @@ func (c *Client) newer(q *call) bool {
 	return m != nil && (p.Epoch > q.epoch || m.Address != q.address)
 }
 
-// pauseOrNews waits for d, or until the table would send q elsewhere. It reports whether ctx is alive.
-func (c *Client) pauseOrNews(ctx context.Context, q *call, d time.Duration) bool {
+// pauseOrNews waits for d, or until the table would send q elsewhere unless it did so already, or the client is closed. It
+// reports whether ctx is alive.
+func (c *Client) pauseOrNews(ctx context.Context, q *call, d time.Duration, known bool) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
 		changed := c.watcher.Changed()
-		if c.newer(q) {
+		if !known && c.newer(q) {
 			return true
 		}
 		select {
 		case <-t.C:
 			return true
 		case <-changed:
+		case <-c.closed: // the next attempt says so
+			return true
 		case <-ctx.Done():
 			return false
 		}
