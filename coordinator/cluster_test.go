@@ -26,7 +26,16 @@ import (
 
 const testDeadline = 20 * time.Second
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if encoded := os.Getenv(childVariable); encoded != "" {
+		if err := runChild(encoded); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // process is one coordinator of a test, with its own gossip, sockets and disk.
 type process struct {
@@ -149,11 +158,19 @@ func (p *process) start() {
 			p.t.Errorf("gossip of %s: %v", p.id, err)
 		}
 	}()
-	if p.conn == nil {
-		p.conn, err = grpc.NewClient("passthrough:///"+p.grpc, append(codec.DialOptions(),
-			grpc.WithTransportCredentials(insecure.NewCredentials()))...)
-		require.NoError(p.t, err)
+	p.dial()
+}
+
+// dial makes the test's own connection, which outlives restarts.
+func (p *process) dial() {
+	p.t.Helper()
+	if p.conn != nil {
+		return
 	}
+	var err error
+	p.conn, err = grpc.NewClient("passthrough:///"+p.grpc, append(codec.DialOptions(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	require.NoError(p.t, err)
 }
 
 // halt stops without a clean end as far as others can see: sockets close, nobody is told.
