@@ -1,20 +1,42 @@
 package replica
 
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kringdb/kring/ring"
+)
+
 // ablation is a run with one rule removed. All of it happens here: the code under test has no switch for it. The nil
 // ablation removes nothing.
 type ablation struct {
-	rule    string
-	what    string
-	profile func(*profile)
+	rule, what string
+	seeds      int // within which it must be caught
+	profile    func(*profile)
 
 	onStart   func(*simNode)
 	onBefore  func(*simNode, Event) (undo func())
 	onAfter   func(*simNode, Event)
 	onFrame   func(*simNode, *Frame)
 	onReceive func(*link, *Frame)
-	onRead    func(*simNode, *op)
-	onAsk     func(*simNode, *op, *Read)
-	reopens   bool
+
+	keepsEpochs   bool // no new epoch for a restarted primary
+	asksFirst     bool // reads ask for permission before they read
+	races         bool // the coordinator decides on what it saw a while ago
+	countsLate    bool // an addition counts only once decided
+	admitsEarly   bool // joiners are added before they hold everything
+	promotesAnyof bool // also replicas that are not in sync
+	wipes         bool // disks come back empty under their old name
+}
+
+func (w *world) ablated() ablation {
+	if w.without == nil {
+		return ablation{}
+	}
+	return *w.without
 }
 
 func (a *ablation) started(n *simNode) {
@@ -48,16 +70,182 @@ func (a *ablation) receiving(l *link, f *Frame) {
 	}
 }
 
-func (a *ablation) reading(n *simNode, o *op) {
-	if a != nil && a.onRead != nil {
-		a.onRead(n, o)
+// deposing is a profile in which old primaries live on, unaware and read from.
+func deposing(p *profile) {
+	p.nodes, p.copies = 3, 3
+	p.promotes, p.removes, p.trims = true, true, false
+	p.configure = 2 * time.Second
+	p.think = 20 * time.Millisecond
+	p.clients = 4
+}
+
+func eachMember(n *simNode, do func(*partition, *member)) {
+	for _, p := range n.core.all {
+		for i := range p.members {
+			do(p, &p.members[i])
+		}
 	}
 }
 
-func (a *ablation) asking(n *simNode, o *op, r *Read) {
-	if a != nil && a.onAsk != nil {
-		a.onAsk(n, o, r)
+// lease gives every member of every partition a lease until do says, for one step.
+func lease(n *simNode, until func(*partition) Time) (undo func()) {
+	var kept []Time
+	eachMember(n, func(_ *partition, m *member) { kept = append(kept, m.lease) })
+	eachMember(n, func(p *partition, m *member) { m.lease = max(m.lease, until(p)) })
+	return func() {
+		i := 0
+		eachMember(n, func(_ *partition, m *member) {
+			if i < len(kept) {
+				m.lease = kept[i]
+			}
+			i++
+		})
 	}
 }
 
-func (a *ablation) keepsEpochs() bool { return a != nil && a.reopens }
+func newestLease(p *partition) (t Time) {
+	for i := range p.members {
+		t = max(t, p.members[i].lease)
+	}
+	return t
+}
+
+var ablations = []ablation{
+	{rule: "1", what: "a silent replica is left out at once", seeds: 500, onAfter: func(n *simNode, _ Event) {
+		eachMember(n, func(p *partition, m *member) { m.inSync = m.inSync && (p.role != rolePrimary || n.core.usable(m.peer)) })
+	}},
+	{rule: "2", what: "an addition counts once decided", seeds: 4000, profile: deposing, countsLate: true},
+	{rule: "3", what: "anybody is promoted", seeds: 500, profile: deposing, promotesAnyof: true},
+	{rule: "4", what: "changes without compare-and-set", seeds: 1000, profile: deposing, races: true},
+	{rule: "5", what: "lower epochs are acked", seeds: 1000, profile: deposing, onReceive: ackLowerEpochs},
+	{rule: "6", what: "a restarted primary resumes its epoch", seeds: 1000, keepsEpochs: true, onStart: func(n *simNode) {
+		for _, p := range n.core.all {
+			if p.config.Primary == n.replica {
+				p.restarted = false
+				n.core.lead(p)
+			}
+		}
+	}},
+	{rule: "7", what: "opens before the no-op is everywhere", seeds: 2000, profile: deposing, onAfter: func(n *simNode, _ Event) {
+		for _, p := range n.core.all {
+			if p.role == roleOpening {
+				p.openSeq = 0
+			}
+		}
+	}},
+	{rule: "8", what: "no truncation at a mismatch", seeds: 1000, onReceive: agreeBlindly},
+	{rule: "9", what: "a wiped disk keeps its name", seeds: 500, wipes: true},
+	{rule: "10", what: "joiners are added too early", seeds: 2000, profile: deposing, admitsEarly: true},
+	{rule: "11", what: "the lease is checked before the read", seeds: 4000, profile: deposing, asksFirst: true},
+	{rule: "11", what: "a read from before the opening is answered", seeds: 4000, onBefore: func(_ *simNode, ev Event) func() {
+		if r, ok := ev.(*Read); ok {
+			r.ReadAt = math.MaxInt64
+		}
+		return nil
+	}},
+	{rule: "12", what: "a promoted replica does not wait", seeds: 4000, profile: deposing, onAfter: func(n *simNode, _ Event) {
+		for _, p := range n.core.all {
+			p.grantUntil = min(p.grantUntil, n.assumed)
+		}
+	}},
+	{rule: "13", what: "a restarted replica assumes no grant", seeds: 6000, profile: deposing, onStart: func(n *simNode) {
+		for _, p := range n.core.all {
+			p.grantUntil = 0
+		}
+	}},
+	{rule: "14", what: "one member's lease is enough", seeds: 4000, profile: deposing, onBefore: func(n *simNode, ev Event) func() {
+		switch ev.(type) {
+		case *Read, *Propose:
+			return lease(n, newestLease)
+		}
+		return nil
+	}},
+	{rule: "15", what: "beacons extend whatever the epoch", seeds: 4000, profile: deposing, onFrame: func(_ *simNode, f *Frame) {
+		if f.BeaconAck != nil {
+			f.BeaconAck.Exceptions = nil
+		}
+	}},
+	{rule: "17", what: "a failed condition needs no lease", seeds: 4000, profile: deposing, onBefore: func(n *simNode, ev Event) func() {
+		if _, ok := ev.(*Propose); ok {
+			return lease(n, func(*partition) Time { return math.MaxInt64 })
+		}
+		return nil
+	}},
+	{rule: "17", what: "a failed condition shows what is not committed", seeds: 2000, profile: deposing, onAfter: func(n *simNode, ev Event) {
+		if ev, ok := ev.(*Propose); ok && n.core.partitions[ev.Partition] != nil {
+			p := n.core.partitions[ev.Partition]
+			for i := range p.waits {
+				p.waits[i].seq, p.waits[i].barrier = 0, 0
+			}
+			n.core.release(p)
+		}
+	}},
+	{rule: "(clocks)", what: "acks echo an earlier primary's clock", seeds: 100, onAfter: func(n *simNode, _ Event) {
+		for _, p := range n.core.all {
+			if p.role == roleBackup && p.ackSentAt == 0 {
+				p.ackSentAt = n.clock().add(time.Hour)
+			}
+		}
+	}},
+}
+
+// ackLowerEpochs is a backup that does not compare epochs: it says yes to a deposed primary.
+func ackLowerEpochs(l *link, f *Frame) {
+	c := l.to.core
+	keep := f.Appends[:0]
+	for _, a := range f.Appends {
+		p := c.partitions[a.Partition]
+		if p == nil || a.Epoch >= p.config.Epoch {
+			keep = append(keep, a)
+			continue
+		}
+		q := c.peer(l.from.replica)
+		q.refusals = append(q.refusals, Ack{
+			Partition: a.Partition, Epoch: a.Epoch, Match: a.PrevSeq + uint64(len(a.Entries)), SentAt: f.SentAt, Barrier: a.Barrier,
+		})
+		c.wakePeer(q)
+	}
+	f.Appends = keep
+}
+
+// agreeBlindly is a backup that takes its own entries for the primary's if only their seqs are equal.
+func agreeBlindly(l *link, f *Frame) {
+	for i := range f.Appends {
+		a := &f.Appends[i]
+		p := l.to.core.partitions[a.Partition]
+		if p == nil || a.PrevSeq > p.last {
+			continue
+		}
+		have := min(uint64(len(a.Entries)), p.last-a.PrevSeq)
+		a.Entries, a.PrevSeq = a.Entries[have:], a.PrevSeq+have
+		a.PrevEpoch = p.epochAt(a.PrevSeq)
+	}
+}
+
+// TestAblations removes one rule after another and expects some seed to notice: a rule that nothing notices is not tested.
+func TestAblations(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
+	var table strings.Builder
+	for i := range ablations {
+		a := &ablations[i]
+		seed, err := firstFailure(a, 1, a.seeds)
+		caught := "NOT CAUGHT"
+		if err == nil {
+			t.Errorf("rule %s removed (%s): %d seeds did not notice", a.rule, a.what, a.seeds)
+		} else {
+			caught, _, _ = strings.Cut(fmt.Sprintf("seed %d: %v", seed, err), "\n")
+		}
+		fmt.Fprintf(&table, "%-9s %-47s %.110s\n", a.rule, a.what, caught)
+	}
+	t.Logf("rule      removed                                         caught by\n%s", table.String())
+}
+
+// anybody is a replica of the partition that need not be in sync, for the ablation of rule 3.
+func (t *toyCoordinator) anybody(current *ring.Partition) ring.Replica {
+	if n := t.absent(current); n != nil {
+		return n.replica
+	}
+	return pick(t.w, append(current.InSync, current.Joining...)...)
+}

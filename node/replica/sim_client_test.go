@@ -164,24 +164,7 @@ func (n *simNode) serve(o *op, epoch ring.Epoch) {
 	o.call = w.stamp
 	deadline := n.clock().add(w.between(200*time.Millisecond, 2*time.Second))
 	if o.kind == opGet {
-		gap := pick(w, 0, 0, 0, time.Millisecond, 20*time.Millisecond)
-		w.without.reading(n, o)
-		at := n.clock()
-		n.read(o)
-		n.after(gap, func() {
-			r := &Read{Token: o, Partition: o.partition, Epoch: epoch, Deadline: deadline, ReadAt: at}
-			w.without.asking(n, o, r)
-			n.step(r)
-			switch r.Result {
-			case ReadAllowed:
-				o.done(&Answer{Token: o, Verdict: OK})
-			case ReadRefused:
-				o.done(&r.Answer)
-			case ReadWaits:
-			default:
-				w.fail("read ended with %d", r.Result)
-			}
-		})
+		n.serveGet(o, &Read{Token: o, Partition: o.partition, Epoch: epoch, Deadline: deadline, ReadAt: n.clock()})
 		return
 	}
 	e := &entry.Entry{Op: entry.OpPut, Key: keyOf(o.key), WantExisted: o.existed, Attempt: 1}
@@ -190,6 +173,29 @@ func (n *simNode) serve(o *op, epoch ring.Epoch) {
 	}
 	binary.LittleEndian.PutUint64(e.Request[:], o.number)
 	n.step(&Propose{Token: o, Partition: o.partition, Epoch: epoch, Entry: e, Condition: o.condition, Deadline: deadline})
+}
+
+func (n *simNode) serveGet(o *op, r *Read) {
+	first, then := func() { n.read(o) }, func() { n.step(r) }
+	if n.w.ablated().asksFirst {
+		first, then = then, first
+	}
+	first()
+	n.after(pick(n.w, 0, 0, 0, time.Millisecond, 20*time.Millisecond), func() {
+		if o.state != opPending {
+			return // it only waited, and has been answered
+		}
+		then()
+		switch r.Result {
+		case ReadAllowed:
+			o.done(&Answer{Token: o, Verdict: OK})
+		case ReadRefused:
+			o.done(&r.Answer)
+		case ReadWaits:
+		default:
+			n.w.fail("read ended with %d", r.Result)
+		}
+	})
 }
 
 // read is the local read, of applied state.

@@ -46,7 +46,7 @@ func (t *toyCoordinator) register(n *simNode) {
 }
 
 func (t *toyCoordinator) reopen(n *simNode) {
-	if t.w.without.keepsEpochs() {
+	if t.w.ablated().keepsEpochs {
 		return
 	}
 	for i := range t.current {
@@ -127,8 +127,18 @@ func (t *toyCoordinator) change() {
 
 // promote makes another in-sync replica the primary, dead or alive, and sometimes throws the old one out.
 func (t *toyCoordinator) promote(current ring.Partition) {
+	if old := len(t.history) - 1; t.w.ablated().races && old >= 0 {
+		current = t.history[old][current.ID]
+	}
 	desired := current.Clone()
 	desired.Primary = pick(t.w, current.InSync...)
+	if t.w.ablated().promotesAnyof {
+		desired.Primary = t.anybody(&current)
+		desired.InSync = append(without(desired.InSync, desired.Primary), desired.Primary)
+		desired.Epoch++
+		t.decide(desired)
+		return
+	}
 	if desired.Primary == current.Primary {
 		return
 	}
@@ -151,8 +161,8 @@ func (t *toyCoordinator) admit(current ring.Partition) {
 	}
 	for i := range p.members {
 		m := &p.members[i]
-		if !m.inSync && m.match == p.last {
-			m.inSync = true
+		if !m.inSync && (m.match == p.last || t.w.ablated().admitsEarly) {
+			m.inSync = !t.w.ablated().countsLate
 			desired := current.Clone()
 			desired.Joining = without(desired.Joining, m.peer.replica)
 			desired.InSync = append(desired.InSync, m.peer.replica)

@@ -97,6 +97,10 @@ func (n *simNode) crash() {
 	n.life++
 	n.core = nil
 	n.disk.crash()
+	if n.w.ablated().wipes {
+		n.disk = newSimDisk(n.w)
+		n.disk.begin()
+	}
 	n.w.ghost.crashed(n)
 	for _, o := range n.w.ops {
 		if o.state == opPending && o.node == n {

@@ -208,6 +208,10 @@ func (w *world) run() (err error) {
 				err = fmt.Errorf("panic: %s", s)
 				return
 			}
+			if w.without != nil {
+				err = fmt.Errorf("panic: %v", r)
+				return
+			}
 			panic(r)
 		}
 	}()
