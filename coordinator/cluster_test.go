@@ -61,7 +61,7 @@ type cluster struct {
 }
 
 func testLogger(id string) *slog.Logger {
-	var out io.Writer = io.Discard
+	out := io.Discard
 	if os.Getenv("KRING_TEST_LOG") != "" {
 		out = os.Stderr
 	}

@@ -27,6 +27,7 @@ type Coordinator struct {
 	started   atomic.Bool            // consensus is set
 	led       atomic.Bool            // leads, and has applied everything decided before
 	waiting   atomic.Pointer[string] // what is missing, for people; empty: nothing special
+	trouble   string                 // what the leader last failed at; used by its goroutine alone
 	look      chan struct{}          // asks the leader to look around now
 	calls     chan struct{}          // one for each unary call in flight
 	watchers  chan struct{}          // one for each watcher

@@ -67,7 +67,10 @@ func openDisk(dir, id string, logger *slog.Logger) (d *disk, err error) {
 	if d.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, newRaftLogger(logger)); err != nil {
 		return d, fmt.Errorf("coordinator: snapshots in %s: %w", dir, err)
 	}
-	return d, d.findFresh()
+	if err := d.findFresh(); err != nil {
+		return d, err
+	}
+	return d, nil
 }
 
 func lockDirectory(dir string) (*os.File, error) {

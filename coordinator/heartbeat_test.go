@@ -22,7 +22,7 @@ func TestJudge(t *testing.T) {
 	s := formedScribe(t)
 	table := s.state.table
 	start := time.Unix(1000, 0)
-	at := func(d time.Duration) time.Time { return start.Add(d) }
+	at := start.Add
 	alive := func(ring.NodeID) bool { return true }
 	dead := func(ring.NodeID) bool { return false }
 	h := newHeartbeats(750*time.Millisecond, 3*time.Second)

@@ -104,12 +104,14 @@ func (c *Coordinator) lookAround(now time.Time) {
 		do   func(time.Time) error
 	}{{"give the cluster its id", c.mint}, {"lay the cluster out", c.form}, {"mark members", c.markMembers}} {
 		if err := step.do(now); err != nil {
-			if c.consensus.leading() {
+			if trouble := step.name + ": " + err.Error(); c.consensus.leading() && trouble != c.trouble {
 				c.cfg.Logger.Warn("could not "+step.name, "error", err)
+				c.trouble = trouble // said once, not with every look
 			}
 			return
 		}
 	}
+	c.trouble = ""
 }
 
 // mint gives the cluster its id, once in its life.

@@ -61,8 +61,8 @@ const (
 	suspicionMaxMult   = 3
 	streamTimeout      = 2 * time.Second // of one state exchange over TCP
 	rejoinEvery        = 5 * time.Second // calls at configured addresses that no live member has
-	joinBackoffMin     = 100 * time.Millisecond
-	joinBackoffMax     = 2 * time.Second
+	joinBackoffFirst   = 100 * time.Millisecond
+	joinBackoffLast    = 2 * time.Second
 	maxRememberedDead  = 1024 // ids
 	broadcastQueueTick = time.Second
 )
@@ -169,6 +169,6 @@ func (c *Config) memberlistConfig(name string, logger *slog.Logger) *memberlist.
 	m.SuspicionMaxTimeoutMult = suspicionMaxMult
 	m.TCPTimeout = streamTimeout
 	m.QueueCheckInterval = broadcastQueueTick
-	m.Logger = newLibraryLogger(logger)
+	m.LogOutput = libraryLog{logger}
 	return m
 }

@@ -238,14 +238,14 @@ func (g *Gossip) otherJoins() []string {
 // Run calls at the addresses of Join until one answers, and from then on at those that no live member has, so that a
 // cluster that was cut in two grows together again. It returns nil when ctx ends; it does not close the Gossip.
 func (g *Gossip) Run(ctx context.Context) error {
-	backoff := joinBackoffMin
+	backoff := joinBackoffFirst
 	for {
 		wait := rejoinEvery
 		if !g.callMissing(ctx) {
 			wait = backoff
-			backoff = min(2*backoff, joinBackoffMax)
+			backoff = min(2*backoff, joinBackoffLast)
 		} else {
-			backoff = joinBackoffMin
+			backoff = joinBackoffFirst
 		}
 		timer := time.NewTimer(wait)
 		select {

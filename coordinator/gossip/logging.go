@@ -3,26 +3,25 @@ package gossip
 import (
 	"bytes"
 	"context"
-	"log"
 	"log/slog"
 )
 
-// libraryLog turns memberlist's lines ("[WARN] memberlist: text") into records.
+// libraryLog turns memberlist's lines ("2026/01/02 15:04:05 [WARN] memberlist: text") into records.
 type libraryLog struct{ logger *slog.Logger }
 
-func newLibraryLogger(logger *slog.Logger) *log.Logger { return log.New(libraryLog{logger}, "", 0) }
+// libraryLevels are lower than the library's own: an operator need not read of every probe that was late.
+var libraryLevels = []struct {
+	tag   string
+	level slog.Level
+}{
+	{"[DEBUG] ", slog.LevelDebug}, {"[INFO] ", slog.LevelDebug}, {"[WARN] ", slog.LevelInfo}, {"[ERR] ", slog.LevelWarn},
+}
 
 func (l libraryLog) Write(line []byte) (int, error) {
-	text := bytes.TrimSpace(line)
-	level := slog.LevelDebug
-	for prefix, at := range map[string]slog.Level{
-		"[DEBUG] ": slog.LevelDebug,
-		"[INFO] ":  slog.LevelDebug, // joins and suspicions: our own records say what matters
-		"[WARN] ":  slog.LevelInfo,  // mostly passing trouble of a single probe
-		"[ERR] ":   slog.LevelWarn,
-	} {
-		if rest, ok := bytes.CutPrefix(text, []byte(prefix)); ok {
-			text, level = rest, at
+	text, level := bytes.TrimSpace(line), slog.LevelDebug
+	for _, known := range libraryLevels {
+		if _, rest, ok := bytes.Cut(text, []byte(known.tag)); ok {
+			text, level = rest, known.level
 			break
 		}
 	}
