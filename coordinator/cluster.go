@@ -81,8 +81,8 @@ func (c *Coordinator) nodeInfos(s *state, now time.Time) []*kringv1.NodeInfo {
 		}
 		if b, ok := c.beats.node(m); ok {
 			info.Load, info.TableVersion, info.ClockSkewMillis = b.load, b.tableVersion, b.skew.Milliseconds()
-			info.LastHeartbeatMillisAgo = uint64(max(now.Sub(b.at), 0).Milliseconds())
 		}
+		info.LastHeartbeatMillisAgo = uint64(max(c.beats.age(m, now), 0).Milliseconds())
 		out = append(out, info)
 	}
 	return out

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
@@ -68,20 +69,25 @@ func testLogger(id string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("c", id)
 }
 
-// reserve finds a port that is free for TCP and UDP, and stays free for whoever asks for it by number: the kernel gives
-// out others first.
+// reserve finds a port that is free for TCP and UDP, below those that the kernel gives out by itself: a coordinator that is
+// away keeps its address, and must find it free when it comes back.
 func reserve(t *testing.T) string {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		u, err := net.ListenPacket("udp", l.Addr().String())
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		u, err := net.ListenPacket("udp", address)
 		require.NoError(t, l.Close())
 		if err == nil {
 			require.NoError(t, u.Close())
-			return l.Addr().String()
+			return address
 		}
 	}
+	require.FailNow(t, "no free port")
+	return ""
 }
 
 // newCluster starts coordinators c1 to cn with small settings: 16 partitions, and as many nodes as copies.

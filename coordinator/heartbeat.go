@@ -219,6 +219,16 @@ func (h *heartbeats) oldest(t *ring.Table, now time.Time) time.Duration {
 	return longest
 }
 
+// age is how old the newest heartbeat is, or for how long none has come; 0 while not leading.
+func (h *heartbeats) age(m *ring.Member, now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.since.IsZero() {
+		return 0
+	}
+	return h.silence(m, now)
+}
+
 // node is the newest heartbeat of m's present start.
 func (h *heartbeats) node(m *ring.Member) (beat, bool) {
 	h.mu.Lock()

@@ -61,8 +61,7 @@ func (c *Coordinator) startLeading(ctx context.Context) (stop func()) {
 // lead is what only the leader does, until ctx ends.
 func (c *Coordinator) lead(ctx context.Context) {
 	// Everything decided before this lead must be in the table before anything is concluded from it.
-	if err := c.consensus.raft.Barrier(barrierTimeout).Error(); err != nil {
-		c.cfg.Logger.Info("lost the lead again before it began", "error", err)
+	if !c.catchUp(ctx) {
 		return
 	}
 	c.cfg.Logger.Info("leading the coordinators")
@@ -95,6 +94,22 @@ func (c *Coordinator) lead(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// catchUp waits until everything decided is applied here; false where the lead is over first.
+func (c *Coordinator) catchUp(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		err := c.consensus.raft.Barrier(barrierTimeout).Error()
+		if err == nil {
+			return true
+		}
+		if !c.consensus.leading() {
+			c.cfg.Logger.Info("lost the lead again before it began", "error", err)
+			return false
+		}
+		c.cfg.Logger.Warn("leads and has not caught up yet", "error", err)
+	}
+	return false
 }
 
 // lookAround proposes what is due. What fails is tried again at the next look, if this coordinator leads then.

@@ -309,7 +309,7 @@ func mutate(r *rand.Rand, p *ring.Partition, m *kringv1.Member) {
 
 // Every coordinator comes to the same state by the same log, however raft batches it and wherever a snapshot comes between.
 func TestReplicasAgree(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		single, batched, restored := newMachine(newFeed()), newMachine(newFeed()), newMachine(newFeed())
 		var log []*raft.Log
