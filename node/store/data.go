@@ -14,9 +14,6 @@ import (
 	"github.com/kringdb/kring/ring"
 )
 
-// maxKept is the largest scratch buffer that is kept between calls.
-const maxKept = 64 << 10
-
 // openData opens Pebble without a WAL: the log is what survives a crash, Pebble then is as of its last flush. fail is
 // called, perhaps more than once, when Pebble can no longer be relied on.
 func openData(dir string, o Options, fail func(error)) (*pebble.DB, error) {

@@ -198,10 +198,3 @@ func (l *log) tail() uint64 {
 	defer l.mu.Unlock()
 	return l.end
 }
-
-// position is that of the last record appended.
-func (l *log) position() Position {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.appended
-}

@@ -150,7 +150,7 @@ func (l *log) run() {
 		for {
 			// Whoever is about to append joins this batch instead of paying for a sync of its own.
 			runtime.Gosched()
-			frames, err, closing := l.take()
+			frames, closing, err := l.take()
 			if err == nil && len(frames) > 0 {
 				err = l.write(frames)
 			}
@@ -179,14 +179,14 @@ func (l *log) run() {
 }
 
 // take moves what waits to writing.
-func (l *log) take() (frames []*frame, err error, closing bool) {
+func (l *log) take() (frames []*frame, closing bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
-		return nil, l.err, l.closing
+		return nil, l.closing, l.err
 	}
 	l.waiting, l.writing = l.writing[:0], l.waiting
-	return l.writing, nil, l.closing
+	return l.writing, l.closing, nil
 }
 
 // write puts frames into the log and syncs.

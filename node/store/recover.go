@@ -17,40 +17,43 @@ type replayFunc func(r *entry.Record, at location) error
 // recover reads the log from segment first on, in order, and ends with all of it durable. known is a point up to which
 // it is known to have been synced. Frames after the last good one are a torn tail, and void, if nothing says that they
 // had been synced; otherwise they are corruption.
-func (l *log) recover(first uint64, known syncPoint, replay replayFunc) (err error) {
+func (l *log) recover(first uint64, known syncPoint, replay replayFunc) error {
 	chain, others, err := l.findChain(first)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			l.segments = append(l.segments, others...) // so that close finds them
-		}
-	}()
-	newest := chain[len(chain)-1]
-	if known.segment > newest.segment.number {
+	if err := l.replayChain(chain, known, replay); err != nil {
+		l.segments = append(l.segments, others...) // so that close finds them
+		return err
+	}
+	newest := chain[len(chain)-1].segment
+	// After a crash of the process alone the tail may be in the operating system's memory only.
+	if err := newest.file.SyncData(); err != nil {
+		l.segments = append(l.segments, others...)
+		return fmt.Errorf("store: sync %s: %w", newest.name, err)
+	}
+	return l.setAside(others, newest.number)
+}
+
+// replayChain replays the segments one after the other.
+func (l *log) replayChain(chain []link, known syncPoint, replay replayFunc) error {
+	if newest := chain[len(chain)-1].segment.number; known.segment > newest {
 		return corruptLog(l.files.dir, 0, fmt.Sprintf("segment %d is missing or does not begin as it should", known.segment))
 	}
 	for i := range chain {
-		part := &chain[i]
 		minimum := int64(startFrameBytes)
-		if known.segment == part.segment.number {
+		if known.segment == chain[i].segment.number {
 			minimum = max(minimum, known.offset)
 		}
 		exact := int64(-1)
 		if i+1 < len(chain) {
 			exact = chain[i+1].previousEnd
 		}
-		if err = l.replaySegment(part.segment, minimum, exact, replay); err != nil {
+		if err := l.replaySegment(chain[i].segment, minimum, exact, replay); err != nil {
 			return err
 		}
 	}
-	// After a crash of the process alone the tail may be in the operating system's memory only.
-	if err = newest.segment.file.SyncData(); err != nil {
-		return fmt.Errorf("store: sync %s: %w", newest.segment.name, err)
-	}
-	err = l.setAside(others, newest.segment.number)
-	return err
+	return nil
 }
 
 // link is a segment that begins with its start frame.

@@ -66,7 +66,7 @@ func (s *segmentFiles) list() ([]uint64, error) {
 }
 
 // create makes a file of at least size bytes, written and synced, so that later syncs of it record data only.
-func (s *segmentFiles) create(number uint64, size int64) (_ *segment, err error) {
+func (s *segmentFiles) create(number uint64, size int64) (*segment, error) {
 	size = max(size, s.bytes)
 	seg := &segment{number: number, name: s.fs.PathJoin(s.dir, segmentName(number)), size: size}
 	f, err := s.fs.Create(seg.name, categoryLog)
@@ -80,7 +80,10 @@ func (s *segmentFiles) create(number uint64, size int64) (_ *segment, err error)
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
 		return nil, err
 	}
 	if seg.file, err = s.fs.OpenReadWrite(seg.name, categoryLog); err != nil {

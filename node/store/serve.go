@@ -226,7 +226,8 @@ func (d *disk) Count(id ring.PartitionID) (Copy, error) {
 	if err != nil {
 		return Copy{}, dataError(err)
 	}
-	return c, countData(iter, &c)
+	err = countData(iter, &c)
+	return c, err
 }
 
 func (d *disk) Stats() Stats {

@@ -69,12 +69,13 @@ func NewHandle(t testing.TB, s store.Store) *Handle {
 	s.Start(func(p store.Position, err error) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if err != nil {
+		switch {
+		case err != nil:
 			h.err = err
 			h.failed++
-		} else if p > h.synced {
+		case p > h.synced:
 			h.synced = p
-		} else {
+		default:
 			t.Errorf("position %d reported after %d", p, h.synced)
 		}
 		h.cond.Broadcast()
