@@ -177,19 +177,8 @@ func (d *dev) run(ctx context.Context, logger *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.cluster.Close()) }()
-	control, err := devctl.New(devctl.State{
-		Pid: os.Getpid(), Data: d.dir, Address: d.address(), Processes: d.flags.processes,
-	}, d)
-	if err != nil {
-		return err
-	}
-	controlled := make(chan error, 1)
-	controlling, endControl := context.WithCancel(context.Background())
-	go func() { controlled <- control.Run(controlling) }()
-	defer func() {
-		endControl()
-		err = errors.Join(err, <-controlled)
-	}()
+	endControl := d.takeOrders(logger)
+	defer func() { err = errors.Join(err, endControl()) }()
 	waiting, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	switch err := d.cluster.WaitHealthy(waiting); {
@@ -203,6 +192,24 @@ func (d *dev) run(ctx context.Context, logger *slog.Logger) (err error) {
 		logger.Warn("the cluster is not ready yet", "missing", err)
 	}
 	return d.watch(ctx)
+}
+
+// takeOrders lets kring dev kill and its like reach this cluster, until the function it returns is called.
+func (d *dev) takeOrders(logger *slog.Logger) (end func() error) {
+	server, err := devctl.New(devctl.State{
+		Pid: os.Getpid(), Data: d.dir, Address: d.address(), Processes: d.flags.processes,
+	}, d)
+	if err != nil {
+		logger.Error("kring dev kill and kring dev start will not find this cluster", "error", err)
+		return func() error { return nil }
+	}
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { ended <- server.Run(ctx) }()
+	return func() error {
+		cancel()
+		return <-ended
+	}
 }
 
 // watch reports members that end by themselves, until ctx ends. In one process a member's failure ends it all; members

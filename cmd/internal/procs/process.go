@@ -122,10 +122,16 @@ func (p *Process) Stop(grace time.Duration) error {
 	case <-timer.C:
 		return errors.Join(fmt.Errorf("%s did not stop within %s", p.command.Name, grace), p.Kill())
 	}
-	if p.err != nil {
+	if p.err != nil && !p.diedOf(syscall.SIGTERM) {
 		return fmt.Errorf("%s: %w%s", p.command.Name, p.err, p.tail())
 	}
 	return nil
+}
+
+// diedOf reports whether the signal ended the process before it had begun to listen for it.
+func (p *Process) diedOf(s syscall.Signal) bool {
+	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == s
 }
 
 // ended says how the process ended, with the last lines of its output.
