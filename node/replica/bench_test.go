@@ -68,14 +68,13 @@ func (w *wires) settle() {
 }
 
 func (w *wires) drain(i int, c *Core) (moved bool) {
-	w.answers += len(c.Out.Answers)
-	wake := c.Out.Wake
 	if n := uint64(len(c.Out.Records)); n > 0 {
 		w.records[i] += n
 		c.Step(w.now, &Synced{Position: w.records[i]})
 		moved = true
 	}
-	for _, to := range wake {
+	for i := 0; i < len(c.Out.Wake); i++ {
+		to := c.Out.Wake[i]
 		for more := true; more; {
 			w.frame = Frame{Appends: w.frame.Appends[:0], Acks: w.frame.Acks[:0]}
 			more, _ = c.Collect(w.now, to, &w.frame)
@@ -85,6 +84,7 @@ func (w *wires) drain(i int, c *Core) (moved bool) {
 		}
 		moved = true
 	}
+	w.answers += len(c.Out.Answers)
 	c.Out.Reset()
 	w.batch, _ = c.TakeApplies(w.batch[:0], 1<<20)
 	if len(w.batch) > 0 {

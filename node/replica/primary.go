@@ -155,7 +155,7 @@ func (k *Condition) holds(version uint64, exists bool) bool {
 		return true
 	}
 	switch {
-	case len(k.IfVersions) > 0 && !(exists && slices.Contains(k.IfVersions, version)):
+	case len(k.IfVersions) > 0 && (!exists || !slices.Contains(k.IfVersions, version)):
 		return false
 	case k.IfExists && !exists, k.IfAbsent && exists:
 		return false
