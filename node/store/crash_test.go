@@ -129,21 +129,25 @@ func (w *wreck) check() (err error) {
 		m.partition(id).applied = applied
 	}
 	tried := ""
+	var differs error
 	for n := 0; ; n++ {
 		if n >= w.durable {
-			tried = m.outline()
-			if tried == want {
-				if err := m.check(s); err != nil {
-					return err
+			if tried = m.outline(); tried == want {
+				// An entry that was truncated and written again looks the same from afar: only the first one that is
+				// the same in every byte is what was found.
+				if differs = m.check(s); differs == nil {
+					for _, p := range m {
+						p.applied = p.last() // check did
+					}
+					w.found = m
+					return nil
 				}
-				for _, p := range m {
-					p.applied = p.last() // check did
-				}
-				w.found = m
-				return nil
 			}
 		}
 		if n == len(w.records) {
+			if differs != nil {
+				return differs
+			}
 			return fmt.Errorf("%d of %d records were durable, found is\n%sbut the most would be\n%s", w.durable, n, want, tried)
 		}
 		m.record(w.records[n], n)

@@ -70,7 +70,7 @@ func New(dir string, options Options) (_ Store, err error) {
 	}
 	d := &disk{options: options.withDefaults(), dir: dir}
 	d.scratch.New = func() any { return new([]byte) }
-	d.onSynced = d.options.OnSynced
+	d.flusher.init()
 	fs := d.options.FS
 	if err := makeDir(fs, dir); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -176,7 +176,6 @@ func (d *disk) generation(id ring.PartitionID) uint32 {
 }
 
 func (d *disk) start() {
-	d.flusher.init()
 	d.log.onSynced = d.reportSynced
 	d.log.start()
 	d.flusher.done.Add(1)

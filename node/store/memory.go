@@ -34,12 +34,11 @@ type memory struct {
 
 var _ Store = (*memory)(nil)
 
-// NewMemory returns a store without a disk, for tests and simulations. Of options it uses Node, OnSynced and RetainBytes.
+// NewMemory returns a store without a disk, for tests and simulations. Of options it uses Node and RetainBytes.
 func NewMemory(options Options) Store {
 	m := &memory{
 		options:  options.withDefaults(),
 		identity: Identity{Node: options.Node, Store: ring.StoreID(rand.Uint64() | 1), Boot: 1},
-		onSynced: options.OnSynced,
 		data:     make(map[ring.PartitionID]map[string][]byte),
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),

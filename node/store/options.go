@@ -31,8 +31,6 @@ type Options struct {
 	FS vfs.FS
 	// Node is written into a new directory and must match that of an old one (ErrForeign). Empty: whatever is there.
 	Node ring.NodeID
-	// OnSynced is told of syncs; see Store.Start, which replaces it.
-	OnSynced func(Position, error)
 
 	// SegmentBytes is the size of a file of the log, written in advance. A larger record gets a file of its own.
 	SegmentBytes int64

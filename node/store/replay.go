@@ -52,6 +52,9 @@ func (d *disk) recover() error {
 			return err
 		}
 		d.publishGeneration(id, p)
+		if i >= len(flushed) || flushed[i].promised != p.promised || flushed[i].generation != p.generation {
+			d.markDirty(id) // or the record would go with its segment and leave no M
+		}
 		d.recovered = append(d.recovered, p.recovered(id))
 	}
 	return d.log.begin()

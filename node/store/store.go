@@ -80,7 +80,7 @@ type Store interface {
 	// Recovered is what Open found, in partition order; partitions without a trace are absent.
 	Recovered() []entry.Recovered
 
-	// Start names who is told of syncs, in place of Options.OnSynced. Call it at most once and before the first Append.
+	// Start names who is told of syncs. Call it at most once and before the first Append.
 	//
 	// onSynced(position, nil) says that every record up to position is durable; positions rise. onSynced(0, err) says
 	// that the store has stopped for good; it comes at most once and is the last call. Calls come one at a time from a
