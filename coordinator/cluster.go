@@ -72,11 +72,12 @@ func (c *Coordinator) nodeInfos(s *state, now time.Time) []*kringv1.NodeInfo {
 			copies[r.Node]++
 		}
 	}
+	gossips := c.gossipsNow()
 	out := make([]*kringv1.NodeInfo, 0, len(s.table.Members))
 	for i := range s.table.Members {
 		m := &s.table.Members[i]
 		info := &kringv1.NodeInfo{
-			Member: ringpb.FromMember(m), GossipAlive: c.nodeGossips(m.Node),
+			Member: ringpb.FromMember(m), GossipAlive: gossips(m.Node),
 			Primaries: primaries[m.Node], Copies: copies[m.Node], StateSinceUnixMillis: s.memberSince[m.Node],
 		}
 		if b, ok := c.beats.node(m); ok {

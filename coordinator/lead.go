@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
@@ -193,7 +194,7 @@ func names(members []ring.Member) string {
 
 // markMembers has it decided who is up and who is down, where that changed. The data path does not read it.
 func (c *Coordinator) markMembers(now time.Time) error {
-	changes := c.beats.judge(c.feed.table(), c.nodeGossips, now)
+	changes := c.beats.judge(c.feed.table(), c.gossipsNow(), now)
 	if len(changes) == 0 {
 		return nil
 	}
@@ -206,10 +207,16 @@ func (c *Coordinator) markMembers(now time.Time) error {
 	return err
 }
 
-// nodeGossips reports whether gossip takes the node for alive.
-func (c *Coordinator) nodeGossips(id ring.NodeID) bool {
-	m, ok := c.cfg.Gossip.Member(string(id))
-	return ok && m.Alive && !m.Leaving
+// gossipsNow tells whether gossip takes a node for alive. The members are read once, when first asked for.
+func (c *Coordinator) gossipsNow() func(ring.NodeID) bool {
+	alive := sync.OnceValue(func() map[ring.NodeID]bool {
+		out := map[ring.NodeID]bool{}
+		for _, m := range c.cfg.Gossip.Members() {
+			out[ring.NodeID(m.ID)] = m.Alive && !m.Leaving
+		}
+		return out
+	})
+	return func(id ring.NodeID) bool { return alive()[id] }
 }
 
 // propose is consensus.propose with its metrics.
