@@ -138,8 +138,8 @@ var ablations = []ablation{
 	{rule: "8", what: "no truncation at a mismatch", seeds: 1000, onReceive: agreeBlindly},
 	{rule: "9", what: "a wiped disk keeps its name", seeds: 500, wipes: true},
 	{rule: "10", what: "joiners are added too early", seeds: 2000, profile: deposing, admitsEarly: true},
-	{rule: "11", what: "the lease is checked before the read", seeds: 4000, profile: deposing, asksFirst: true},
-	{rule: "11", what: "a read from before the opening is answered", seeds: 4000, onBefore: func(_ *simNode, ev Event) func() {
+	{rule: "11", what: "the lease is checked before the read", first: 1700, seeds: 4000, profile: deposing, asksFirst: true},
+	{rule: "11", what: "a read from before the opening is answered", first: 750, seeds: 4000, onBefore: func(_ *simNode, ev Event) func() {
 		if r, ok := ev.(*Read); ok {
 			r.ReadAt = math.MaxInt64
 		}
@@ -150,24 +150,24 @@ var ablations = []ablation{
 			p.grantUntil = min(p.grantUntil, n.assumed)
 		}
 	}},
-	{rule: "13", what: "a restarted replica assumes no grant", seeds: 6000, profile: deposing, onStart: func(n *simNode) {
+	{rule: "13", what: "a restarted replica assumes no grant", first: 350, seeds: 6000, profile: deposing, onStart: func(n *simNode) {
 		for _, p := range n.core.all {
 			p.grantUntil = 0
 		}
 	}},
-	{rule: "14", what: "one member's lease is enough", seeds: 4000, profile: deposing, onBefore: func(n *simNode, ev Event) func() {
+	{rule: "14", what: "one member's lease is enough", first: 1800, seeds: 4000, profile: deposing, onBefore: func(n *simNode, ev Event) func() {
 		switch ev.(type) {
 		case *Read, *Propose:
 			return lease(n, newestLease)
 		}
 		return nil
 	}},
-	{rule: "15", what: "beacons extend whatever the epoch", seeds: 4000, profile: deposing, onFrame: func(_ *simNode, f *Frame) {
+	{rule: "15", what: "beacons extend whatever the epoch", first: 600, seeds: 4000, profile: deposing, onFrame: func(_ *simNode, f *Frame) {
 		if f.BeaconAck != nil {
 			f.BeaconAck.Exceptions = nil
 		}
 	}},
-	{rule: "17", what: "a failed condition needs no lease", seeds: 4000, profile: deposing, onBefore: func(n *simNode, ev Event) func() {
+	{rule: "17", what: "a failed condition needs no lease", first: 700, seeds: 4000, profile: deposing, onBefore: func(n *simNode, ev Event) func() {
 		if _, ok := ev.(*Propose); ok {
 			return lease(n, func(*partition) Time { return math.MaxInt64 })
 		}
@@ -224,10 +224,13 @@ func agreeBlindly(l *link, f *Frame) {
 	}
 }
 
+// Not here is the other half of rule 5, a promise synced before its ack: with one log a node, an ack of an epoch's no-op
+// cannot be durable before the promise that stands in front of it, and nobody opens without that ack (rule 7).
+//
 // TestAblations removes one rule after another and expects some seed to notice: a rule that nothing notices is not tested.
 func TestAblations(t *testing.T) {
-	if testing.Short() {
-		t.Skip("long")
+	if testing.Short() || raced {
+		t.Skip("long, and without goroutines of its own")
 	}
 	for i := range ablations {
 		a := &ablations[i]

@@ -148,6 +148,37 @@ func (t *toyCoordinator) promote(current ring.Partition) {
 	t.try(current, desired)
 }
 
+// depose is the bad day on which leases matter: a primary that no coordinator reaches is heard by some of its backups and
+// not by the one that takes its place.
+func (t *toyCoordinator) depose() {
+	w := t.w
+	current := t.current[w.rnd.IntN(len(t.current))]
+	old, heir := w.nodeOf(current.Primary), w.nodeOf(pick(w, current.InSync...))
+	if old == heir || len(current.InSync) <= toyMinInSync {
+		return
+	}
+	old.deafen(w.between(time.Second, 4*time.Second))
+	switch w.rnd.IntN(4) {
+	case 0:
+		heir.crash()
+		w.after(w.between(time.Millisecond, 200*time.Millisecond), heir.start)
+	case 1:
+		old.pause(w.between(100*time.Millisecond, 3*time.Second))
+	default:
+		w.cut(w.links[old.index][heir.index])
+	}
+	w.after(w.between(0, 1500*time.Millisecond), func() {
+		now := t.current[current.ID]
+		if now.Epoch != current.Epoch && now.Primary != heir.replica || w.healed {
+			return
+		}
+		desired := now.Clone()
+		desired.Primary = heir.replica
+		desired.InSync = without(desired.InSync, old.replica)
+		t.try(now, desired)
+	})
+}
+
 // admit adds a joiner that holds all of the primary's log. The primary counts it from when it asks for the addition
 // (rule 2); asking is not part of the core yet, so this does it.
 func (t *toyCoordinator) admit(current ring.Partition) {

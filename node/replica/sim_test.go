@@ -28,7 +28,7 @@ func TestSimulator(t *testing.T) {
 		return
 	}
 	count := *seedCount
-	if testing.Short() {
+	if testing.Short() || raced {
 		count = min(count, 200)
 	}
 	seed, err := firstFailure(nil, *firstSeed, count)

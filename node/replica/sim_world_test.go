@@ -290,6 +290,8 @@ func (w *world) fault() {
 		w.cut(w.links[n.index][w.rnd.IntN(len(w.nodes))])
 	case x < 60:
 		n.deafen(w.between(100*time.Millisecond, 3*time.Second))
+	case x < 72 && w.profile.promotes && w.profile.removes:
+		w.table.depose()
 	default:
 		w.table.change()
 	}
