@@ -23,11 +23,13 @@
 //
 //	4, 24  epochs are compared on every request and message; a stale one is answered with the newer configuration
 //	5      lower epochs are refused; a promise is durable before its ack (partition.canAck)
-//	6      a restarted primary stays closed until a higher epoch arrives (partition.restarted)
+//	6      a restarted primary stays closed until a higher epoch arrives (partition.restarted), and nobody hears of an
+//	       epoch before its promise is durable at its primary (Collect)
 //	7      an epoch opens with a no-op durable on the whole in-sync set (openIfReady)
 //	8      entries keep the epoch they were born in; truncation at the first mismatch, never below applied (receiveAppend)
 //	9      members are (node, store id) (ring.Replica everywhere)
-//	11     the lease is checked by Read after the caller has read, before it answers
+//	11     the lease is checked by Read after the caller has read, before it answers; what was read before the partition
+//	       opened is not answered (Read.ReadAt)
 //	12, 13 a promoted replica waits out the grants it gave, a restarted one those it may have given (grantUntil)
 //	14     a lease needs every in-sync member (leaseHolds)
 //	15     a beacon credits only what it listed, at the epoch it listed, from the sender's memory (receiveBeaconAck)
