@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -16,6 +17,10 @@ import (
 	"github.com/kringdb/kring/cmd/internal/rest"
 	"github.com/kringdb/kring/cmd/internal/topology"
 )
+
+// maxAttempts bounds the writing of one key: on a machine that is busy with other things, a write may take longer than a
+// request waits.
+const maxAttempts = 5
 
 // callers is how many requests a test has in flight.
 const callers = 32
@@ -90,10 +95,18 @@ func (f *fixture) get(ctx context.Context, gateway int, key []byte) ([]byte, err
 // Written through one gateway, read through the other; after every process was killed at once and started again, every
 // acknowledged write is there, each on exactly three nodes.
 func testKillAll(t *testing.T, f *fixture, n int) {
+	var repeats atomic.Int64
 	require.NoError(t, each(t, n, func(ctx context.Context, i int) error {
-		_, err := f.rest[0].Put(ctx, keyOf(i), valueOf(i, 0), rest.PutOptions{})
-		return err
+		for attempt := 1; ; attempt++ {
+			_, err := f.rest[0].Put(ctx, keyOf(i), valueOf(i, 0), rest.PutOptions{})
+			var problem *rest.Problem
+			if !errors.As(err, &problem) || !problem.Retryable || attempt == maxAttempts {
+				return err
+			}
+			repeats.Add(1) // the same value again: harmless if the first was written after all
+		}
 	}))
+	t.Logf("%d keys written, %d attempts had to be repeated", n, repeats.Load())
 	// Some more are on their way while everything is killed: those that were acknowledged must be there too.
 	acknowledged := f.writeUntilKilled(t, n)
 	for _, m := range f.Topology().Members {

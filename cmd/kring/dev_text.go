@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -68,8 +69,8 @@ func (d *dev) ready() {
 	}
 	d.printf(`
 Try, in another terminal:
-  curl -T %[1]s %[2]s/v1/kv/some/key       store a file
-  curl %[2]s/v1/kv/some/key                read it
+  curl -T %[1]s %[2]s/v1/kv/some/key
+  curl %[2]s/v1/kv/some/key
   %[3]s put greeting hello%[4]s
   %[3]s get greeting%[4]s
   %[3]s status%[4]s
@@ -99,5 +100,18 @@ func sampleFile() string {
 	return "/etc/hosts"
 }
 
-// program is how this binary was called, for commands to copy.
-func program() string { return os.Args[0] }
+// program is how this binary is called from here, for commands to copy.
+func program() string {
+	name := os.Args[0]
+	if !filepath.IsAbs(name) {
+		return name
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return name
+	}
+	if short, err := filepath.Rel(here, name); err == nil && !strings.HasPrefix(short, "..") && strings.Contains(short, "/") {
+		return short
+	}
+	return name
+}

@@ -93,7 +93,7 @@ func newRoot() *cobra.Command {
 		}
 	}
 	add(groupRun, newDev(), newCoordinator(), newNode(), newGateway())
-	add(groupUse, newPut(), newGet(), newDel())
+	add(groupUse, newPut(), newGet(), newDel(), newBenchCommand())
 	add(groupLook, newStatus(), newMembers(), newRing(), newLocate(), newWait())
 	root.AddCommand(newVersion(), newCompletion())
 	return root
