@@ -10,9 +10,10 @@ import (
 )
 
 var (
-	seedCount = flag.Int("seeds", 2000, "how many seeds the simulator runs")
-	firstSeed = flag.Uint64("first", 1, "the first of them")
-	oneSeed   = flag.Uint64("seed", 0, "replay this seed alone and print what happens")
+	seedCount    = flag.Int("seeds", 2000, "how many seeds the simulator runs")
+	firstSeed    = flag.Uint64("first", 1, "the first of them")
+	controlCount = flag.Int("control", 200, "how many seeds check that ablations notice nothing where nothing is removed")
+	oneSeed      = flag.Uint64("seed", 0, "replay this seed alone and print what happens")
 )
 
 // TestSimulator runs the protocol on simulated nodes, disks, clocks and networks; see world. A seed that fails is replayed
