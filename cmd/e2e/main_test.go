@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -189,10 +188,4 @@ func (f *fixture) audit(t *testing.T, keys int) {
 	for _, p := range last.Partitions {
 		require.Len(t, p.Copies, int(f.Topology().Replicas), "partition %d", p.Partition)
 	}
-}
-
-// isRefusal reports whether err says that nothing was done.
-func isRefusal(err error) (*rest.Problem, bool) {
-	var p *rest.Problem
-	return p, errors.As(err, &p) && p.Outcome == "none"
 }

@@ -2,6 +2,7 @@
 package deps
 
 import (
+	// Named here so that go.mod keeps them.
 	_ "github.com/HdrHistogram/hdrhistogram-go"
 	_ "github.com/anishathalye/porcupine"
 	_ "github.com/buraksezer/consistent"

@@ -62,7 +62,7 @@ func NewCoordinator(c CoordinatorConfig) (_ *Member, err error) {
 		return nil, err
 	}
 	m.ready = master.Ready
-	if err = m.serveAdmin(c.Metrics, c.Insecure, registry); err != nil {
+	if err := m.serveAdmin(c.Metrics, c.Insecure, registry); err != nil {
 		return nil, err
 	}
 	m.serveGossip()

@@ -34,7 +34,7 @@ type GatewayConfig struct {
 func NewGateway(c GatewayConfig) (_ *Member, err error) {
 	m := newMember(&c.Common)
 	defer m.unlessOpened(&err)
-	if err = m.joinGossip(&c.Common, gossip.RoleGateway, gossip.Config{}); err != nil {
+	if err := m.joinGossip(&c.Common, gossip.RoleGateway, gossip.Config{}); err != nil {
 		return nil, err
 	}
 	m.serveGossip()
@@ -108,10 +108,10 @@ func (b *backend) run(ctx context.Context, config client.Config) error {
 		opened = c
 		return c, nil
 	})
+	if ctx.Err() != nil && opened == nil {
+		return nil // stopped before the cluster was found
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
 		return fmt.Errorf("open the cluster: %w", err)
 	}
 	<-ctx.Done()

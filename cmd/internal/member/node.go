@@ -54,7 +54,7 @@ func NewNode(c NodeConfig) (_ *Member, err error) {
 		return nil, err
 	}
 	m.ready = n.Ready
-	if err = m.serveAdmin(c.Metrics, c.Insecure, registry); err != nil {
+	if err := m.serveAdmin(c.Metrics, c.Insecure, registry); err != nil {
 		return nil, err
 	}
 	m.serveGossip()

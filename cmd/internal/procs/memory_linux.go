@@ -13,7 +13,7 @@ func memoryBytes() uint64 {
 	if err := syscall.Sysinfo(&info); err != nil {
 		return 0
 	}
-	memory := uint64(info.Totalram) * uint64(info.Unit)
+	memory := uint64(info.Totalram) * uint64(info.Unit) //nolint:unconvert // narrower on 32-bit systems
 	text, err := os.ReadFile("/sys/fs/cgroup/memory.max")
 	if err != nil {
 		return memory
