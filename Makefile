@@ -39,6 +39,7 @@ test:
 
 race:
 	CGO_ENABLED=1 $(GO) test -race -timeout $(RACE_TIMEOUT) $(TEST_FLAGS) $(RACE_PACKAGES)
+	CGO_ENABLED=1 $(GO) test -race -timeout $(RACE_TIMEOUT) $(TEST_FLAGS) -run TestOneProcess ./cmd/e2e
 
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) -timeout 30m ./...

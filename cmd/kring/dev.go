@@ -62,7 +62,7 @@ func newDev() *cobra.Command {
 	f.IntVar(&flags.coordinators, "coordinators", 1, "coordinators: 1, 3 or 5")
 	f.IntVar(&flags.gateways, "gateways", 1, "gateways; the first is at --http")
 	f.StringVar(&flags.data, "data", "", "directory to keep the cluster in; empty: a temporary one, removed at the end")
-	f.StringVar(&flags.http, "http", gatewayHTTP, "IP:PORT of the first gateway, on loopback")
+	f.StringVar(&flags.http, "http", gatewayHTTP, "IP:PORT of the first gateway, on loopback; port 0: a free one")
 	f.BoolVar(&flags.processes, "processes", false, "a process for every member")
 	flags.log.register(cmd, "error")
 	cmd.AddCommand(newDevOrder(devctl.Kill, "Kill a member as a crash would", devKillHelp),
@@ -75,8 +75,8 @@ func runDev(cmd *cobra.Command, flags *devFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := listen.Check(flags.http, false); err != nil {
-		return exit.With(exit.Usage, fmt.Errorf("--http: %w", err))
+	if err := checkHTTP(flags); err != nil {
+		return err
 	}
 	began := time.Now()
 	ctx, stop := service.UntilSignal(cmd.Context())
@@ -97,6 +97,19 @@ func runDev(cmd *cobra.Command, flags *devFlags) (err error) {
 		cluster: cluster.New(t, devRunner(flags, dir, t, logger)),
 	}
 	return d.run(ctx, logger)
+}
+
+// checkHTTP sees to it that the gateway's address can be had, before anything is started. Port 0 is a free one.
+func checkHTTP(flags *devFlags) error {
+	if err := listen.Check(flags.http, false); err != nil {
+		return exit.With(exit.Usage, fmt.Errorf("--http: %w", err))
+	}
+	l, err := listen.TCP(flags.http, false)
+	if err != nil {
+		return fmt.Errorf("%w; choose another address with --http, port 0 for a free one", err)
+	}
+	flags.http = l.Addr().String()
+	return l.Close()
 }
 
 // devDir is the absolute path of the cluster's directory.

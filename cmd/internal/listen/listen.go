@@ -38,11 +38,7 @@ func TCP(address string, insecure bool) (net.Listener, error) {
 	if err := Check(address, insecure); err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", address, err)
-	}
-	return l, nil
+	return net.Listen("tcp", address)
 }
 
 // Advertised is what others are told to dial: the given address, or else where the listener is bound. A listener on every

@@ -71,7 +71,7 @@ func TestAMutationIsNeverSentTwice(t *testing.T) {
 	require.Equal(t, 1, first)
 	require.Zero(t, second)
 
-	_, err = c.Get(t.Context(), []byte("k")) //nolint:bodyclose // there is none
+	_, err = c.Get(t.Context(), []byte("k"))
 	require.ErrorIs(t, err, ErrUnreachable)
 	require.Equal(t, exit.Failed, ExitCode(err))
 	require.Positive(t, second, "a read may be repeated elsewhere")
