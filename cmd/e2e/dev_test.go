@@ -178,7 +178,7 @@ func TestDevCommands(t *testing.T) {
 	require.NoDirExists(t, dir, "the temporary directory is removed")
 }
 
-// oneMoreNode starts the node that kring dev printed a command for.
+// oneMoreNode starts the node that kring dev printed a command for, with a gateway in its process.
 func oneMoreNode(t *testing.T, d *devRun) {
 	t.Helper()
 	kring, err := binary()
@@ -187,7 +187,10 @@ func oneMoreNode(t *testing.T, d *devRun) {
 	require.True(t, found)
 	command, _, _ = strings.Cut(command, "\n\n")
 	words := strings.Fields(strings.ReplaceAll(command, "\\\n", " "))
-	cmd := exec.CommandContext(t.Context(), kring, words[1:]...)
+	ports, err := listen.FreePorts(1)
+	require.NoError(t, err)
+	http := net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
+	cmd := exec.CommandContext(t.Context(), kring, append(words[1:], "--http", http)...)
 	cmd.Env = d.env
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
@@ -198,6 +201,9 @@ func oneMoreNode(t *testing.T, d *devRun) {
 		}
 		require.True(t, time.Now().Before(deadline), "n4 has not joined")
 	}
+	d.ok(t, "wait", "--addr", http)
+	d.ok(t, "put", "through", "n4", "--addr", http)
+	require.Equal(t, "n4", d.ok(t, "get", "through"))
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait(), "%s", output.String())
 }

@@ -31,7 +31,8 @@ func newGet() *cobra.Command {
 		Example: "  kring get greeting\n  kring get photos/1 > photo.jpg\n  kring get greeting -o json",
 		Args:    arguments(1, 1, "KEY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := output.Check(format, raw, output.JSON); err != nil {
+			// Who sets table for all commands in the environment means here: not JSON.
+			if err := output.Check(format, raw, output.Table, output.JSON); err != nil {
 				return exit.With(exit.Usage, err)
 			}
 			key, err := keys.key(args[0])

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kringdb/kring/cmd/internal/exit"
+)
+
+func kring(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(args, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestEveryCommandTeaches(t *testing.T) {
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		t.Run(c.CommandPath(), func(t *testing.T) {
+			require.NotEmpty(t, c.Short)
+			require.Equal(t, strings.ToUpper(c.Short[:1]), c.Short[:1])
+			code, out, _ := kring(append(strings.Fields(c.CommandPath())[1:], "--help")...)
+			require.Equal(t, exit.OK, code)
+			require.Contains(t, out, "Usage:")
+			for line := range strings.Lines(c.Long) {
+				require.LessOrEqual(t, len([]rune(strings.TrimRight(line, "\n"))), 125, line)
+			}
+		})
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(newRoot())
+}
+
+func TestUsageErrors(t *testing.T) {
+	for _, test := range []struct {
+		args, message string
+	}{
+		{"gte", `unknown command "gte", did you mean get?`},
+		{"dev kil", `unknown command "kil" for kring dev, did you mean kill?`},
+		{"get", "takes KEY, got 0 arguments"},
+		{"get --key-base64 a*b", "not base64"},
+		{"get " + strings.Repeat("k", 4097), "at most 4096"},
+		{"del k --if-version 0", "nothing to remove"},
+		{"get k --timeout -1s", "must be above 0"},
+		{"get k --addr ftp://x", "write http://HOST:PORT"},
+		{"status -o xml", "use table or json"},
+		{"node --id n1", "no --data"},
+		{"coordinator --log-level loud --data " + os.DevNull, ""},
+		{"completion tcsh", `shell "tcsh"`},
+		{"dev --coordinators 2", "use 1, 3 or 5"},
+		{"dev --http 0.0.0.0:8080", "reachable from other machines"},
+		{"dev --http localhost:8080", "write an IP in place of"},
+	} {
+		t.Run(test.args[:min(len(test.args), 40)], func(t *testing.T) {
+			code, out, errs := kring(strings.Fields(test.args)...)
+			if test.message != "" {
+				require.Equal(t, exit.Usage, code, errs)
+			}
+			require.NotEqual(t, exit.OK, code)
+			require.Contains(t, errs, test.message)
+			require.Empty(t, out)
+		})
+	}
+}
+
+func TestSettingsFromFileAndEnvironment(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kring.yaml")
+	require.NoError(t, os.WriteFile(path, []byte("version:\n  output: json\n"), 0o600))
+	code, out, errs := kring("version", "--config", path)
+	require.Equal(t, exit.OK, code, errs)
+	require.Contains(t, out, `"version"`)
+	t.Setenv("KRING_OUTPUT", "table")
+	_, out, _ = kring("version", "--config", path)
+	require.Contains(t, out, "kring ")
+	code, _, _ = kring("version", "--config", filepath.Join(t.TempDir(), "none"))
+	require.Equal(t, exit.Usage, code)
+}
+
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		code, out, errs := kring("completion", shell)
+		require.Equal(t, exit.OK, code, errs)
+		require.NotEmpty(t, out)
+	}
+}
