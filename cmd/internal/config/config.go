@@ -31,9 +31,12 @@ const FileFlag = "config"
 // maxFileBytes bounds the file: larger is not a configuration.
 const maxFileBytes = 1 << 20
 
+// EnvironmentPrefix begins the name of every variable that is a setting.
+const EnvironmentPrefix = "KRING_"
+
 // Environment is the name of the variable for a flag.
 func Environment(flag string) string {
-	return "KRING_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	return EnvironmentPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // Apply sets the flags of cmd that were not given on the command line, from lookup (os.LookupEnv) and the file.

@@ -9,10 +9,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/kringdb/kring/cmd/internal/config"
 	"github.com/kringdb/kring/cmd/internal/probe"
 )
 
@@ -21,7 +24,7 @@ type Command struct {
 	Name   string // for messages
 	Binary string
 	Args   []string
-	Env    []string // added to this process's own
+	Env    []string // added to this process's own, of which Kring's settings are left out
 	Log    string   // file that gets the output, appended
 }
 
@@ -45,7 +48,7 @@ func Start(c Command) (*Process, error) {
 	// The process has its own handle; nothing was written through this one.
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(c.Binary, c.Args...)
-	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Env = append(withoutSettings(os.Environ()), c.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := spawn(cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
@@ -56,6 +59,14 @@ func Start(c Command) (*Process, error) {
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// withoutSettings leaves out what would be a setting of a kring command: the variables that somebody set for the parent
+// (such as KRING_HTTP or KRING_CONFIG) would be taken for the member's own.
+func withoutSettings(environment []string) []string {
+	return slices.DeleteFunc(environment, func(variable string) bool {
+		return strings.HasPrefix(variable, config.EnvironmentPrefix)
+	})
 }
 
 // Pid is the process's number.

@@ -31,6 +31,18 @@ func TestEndsByItself(t *testing.T) {
 	require.False(t, p.Running())
 }
 
+func TestSettingsOfTheParentAreNotTheMembers(t *testing.T) {
+	t.Setenv("KRING_HTTP", "127.0.0.1:1")
+	t.Setenv("KRINGLE", "kept")
+	p, err := Start(Command{
+		Name: "x", Binary: "/bin/sh", Args: []string{"-c", `echo "http=$KRING_HTTP id=$KRING_ID other=$KRINGLE"; exit 1`},
+		Env: []string{"KRING_ID=given"}, Log: filepath.Join(t.TempDir(), "x.log"),
+	})
+	require.NoError(t, err)
+	<-p.Done()
+	require.ErrorContains(t, p.Err(), "http= id=given other=kept\n")
+}
+
 func TestKill(t *testing.T) {
 	p := shell(t, "exec sleep 60")
 	require.True(t, p.Running())

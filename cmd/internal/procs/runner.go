@@ -15,7 +15,7 @@ type Runner struct {
 	Binary   string
 	LogDir   string   // gets ID.log of every member
 	LogLevel string   // empty: info
-	Env      []string // added to this process's own; see Limits
+	Env      []string // added to this process's own, without its KRING_ variables; see Limits
 }
 
 // Start runs the member's process.
