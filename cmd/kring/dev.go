@@ -75,8 +75,8 @@ func runDev(cmd *cobra.Command, flags *devFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkHTTP(flags); err != nil {
-		return err
+	if err := listen.Check(flags.http, false); err != nil {
+		return exit.With(exit.Usage, fmt.Errorf("--http: %w", err))
 	}
 	began := time.Now()
 	ctx, stop := service.UntilSignal(cmd.Context())
@@ -92,6 +92,12 @@ func runDev(cmd *cobra.Command, flags *devFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := settleHTTP(t); err != nil {
+		return err
+	}
+	if err := t.Save(dir); err != nil {
+		return err
+	}
 	d := &dev{
 		cmd: cmd, flags: flags, dir: dir, temporary: temporary, began: began,
 		cluster: cluster.New(t, devRunner(flags, dir, t, logger)),
@@ -99,16 +105,15 @@ func runDev(cmd *cobra.Command, flags *devFlags) (err error) {
 	return d.run(ctx, logger)
 }
 
-// checkHTTP sees to it that the gateway's address can be had, before anything is started. Port 0 is a free one.
-func checkHTTP(flags *devFlags) error {
-	if err := listen.Check(flags.http, false); err != nil {
-		return exit.With(exit.Usage, fmt.Errorf("--http: %w", err))
-	}
-	l, err := listen.TCP(flags.http, false)
+// settleHTTP sees to it that the first gateway's address, which is the one that people know, can be had before anything is
+// started. Port 0 becomes a free one.
+func settleHTTP(t *topology.Topology) error {
+	gateway := t.First(topology.Gateway)
+	l, err := listen.TCP(gateway.HTTP, false)
 	if err != nil {
-		return fmt.Errorf("%w; choose another address with --http, port 0 for a free one", err)
+		return fmt.Errorf("gateway %s: %w; choose another address with --http, port 0 for a free one", gateway.ID, err)
 	}
-	flags.http = l.Addr().String()
+	gateway.HTTP = l.Addr().String()
 	return l.Close()
 }
 
@@ -124,7 +129,7 @@ func devDir(data string) (dir string, temporary bool, err error) {
 	return dir, false, os.MkdirAll(dir, 0o750)
 }
 
-// devTopology is the cluster that is in dir, or else the one asked for.
+// devTopology is the cluster that is in dir, or else the one asked for. It writes nothing.
 func devTopology(cmd *cobra.Command, flags *devFlags, dir string) (*topology.Topology, error) {
 	t, err := topology.Load(dir)
 	if err != nil {
@@ -137,7 +142,7 @@ func devTopology(cmd *cobra.Command, flags *devFlags, dir string) (*topology.Top
 		if err != nil {
 			return nil, exit.With(exit.Usage, err)
 		}
-		return t, t.Save(dir)
+		return t, nil
 	}
 	for flag, role := range map[string]topology.Role{
 		"coordinators": topology.Coordinator, "nodes": topology.Node, "gateways": topology.Gateway,
@@ -151,15 +156,10 @@ func devTopology(cmd *cobra.Command, flags *devFlags, dir string) (*topology.Top
 			return nil, exit.Usagef("%s holds a cluster with %d %ss: leave out --%s or name another directory", dir, have, role, flag)
 		}
 	}
-	for i := range t.Members {
-		if t.Members[i].Role == topology.Gateway {
-			if cmd.Flags().Changed("http") {
-				t.Members[i].HTTP = flags.http
-			}
-			break // the first one only
-		}
+	if cmd.Flags().Changed("http") {
+		t.First(topology.Gateway).HTTP = flags.http
 	}
-	return t, t.Save(dir)
+	return t, nil
 }
 
 func devRunner(flags *devFlags, dir string, t *topology.Topology, logger *slog.Logger) cluster.Runner {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/kringdb/kring/cmd/internal/listen"
@@ -28,7 +29,7 @@ const (
 type Member struct {
 	ID      string `json:"id"`
 	Role    Role   `json:"role"`
-	Data    string `json:"data,omitempty"`    // directory; coordinators and nodes
+	Data    string `json:"data,omitempty"`    // directory, in the file below that of the cluster; coordinators and nodes
 	Listen  string `json:"listen,omitempty"`  // gRPC; coordinators and nodes
 	Raft    string `json:"raft,omitempty"`    // coordinators
 	Gossip  string `json:"gossip"`            //
@@ -102,7 +103,7 @@ func New(r Request) (*Topology, error) {
 		// As many copies as may be lost without losing writes must be able to be out: with two copies, one.
 		t.MinInSync = max(1, min(defaultMinInSync, t.Replicas-1))
 	}
-	p := &ports{}
+	p := &ports{taken: r.HTTP}
 	for i := range r.Coordinators {
 		id := "c" + strconv.Itoa(i+1)
 		t.Members = append(t.Members, Member{
@@ -127,8 +128,11 @@ func New(r Request) (*Topology, error) {
 	return t, p.err
 }
 
-// ports hands out addresses and keeps the first failure.
-type ports struct{ err error }
+// ports hands out addresses, each once and never the one that is taken, and keeps the first failure.
+type ports struct {
+	taken string
+	err   error
+}
 
 func (p *ports) next() string {
 	found, err := listen.FreePorts(1)
@@ -136,7 +140,11 @@ func (p *ports) next() string {
 		p.err = err
 		return ""
 	}
-	return "127.0.0.1:" + strconv.Itoa(found[0])
+	address := "127.0.0.1:" + strconv.Itoa(found[0])
+	if address == p.taken {
+		return p.next() // never this one again: FreePorts gives each out once
+	}
+	return address
 }
 
 // Of lists the members of one role.
@@ -148,6 +156,15 @@ func (t *Topology) Of(role Role) []Member {
 		}
 	}
 	return members
+}
+
+// First is the first member of a role, to read and to change; nil if there is none.
+func (t *Topology) First(role Role) *Member {
+	i := slices.IndexFunc(t.Members, func(m Member) bool { return m.Role == role })
+	if i < 0 {
+		return nil
+	}
+	return &t.Members[i]
 }
 
 // Member finds a member by its id.
@@ -172,9 +189,26 @@ func (t *Topology) Join() []string {
 // File is the name, within the cluster's directory, under which Save keeps a topology.
 const File = "cluster.json"
 
-// Save keeps t in dir; after a crash there is the old file or the new one.
+// Save keeps t in dir; after a crash there is the old file or the new one. The members' directories must be below dir: the
+// file names them from there, so that dir may be moved and copied.
 func (t *Topology) Save(dir string) error {
-	text, err := json.MarshalIndent(t, "", "  ")
+	kept := *t
+	kept.Members = slices.Clone(t.Members)
+	for i := range kept.Members {
+		m := &kept.Members[i]
+		if m.Role == Gateway {
+			continue
+		}
+		below, err := filepath.Rel(dir, m.Data)
+		if err != nil {
+			return fmt.Errorf("directory of %s: %w", m.ID, err)
+		}
+		m.Data = below
+		if err := m.checkData(); err != nil {
+			return err
+		}
+	}
+	text, err := json.MarshalIndent(&kept, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -185,7 +219,15 @@ func (t *Topology) Save(dir string) error {
 	return os.Rename(temporary, filepath.Join(dir, File))
 }
 
-// Load reads what Save kept in dir; nil without an error if nothing was.
+// checkData judges Data as it is in the file.
+func (m *Member) checkData() error {
+	if !filepath.IsLocal(m.Data) || filepath.Clean(m.Data) == "." {
+		return fmt.Errorf("directory %q of %s: write a path below the cluster's directory, relative to it, such as %q", m.Data, m.ID, m.ID)
+	}
+	return nil
+}
+
+// Load reads what Save kept in dir, wherever dir was then; nil without an error if nothing was.
 func Load(dir string) (*Topology, error) {
 	path := filepath.Join(dir, File)
 	text, err := os.ReadFile(path)
@@ -201,6 +243,16 @@ func Load(dir string) (*Topology, error) {
 	}
 	if len(t.Of(Coordinator)) == 0 || len(t.Of(Node)) == 0 || len(t.Of(Gateway)) == 0 {
 		return nil, fmt.Errorf("%s: names no whole cluster", path)
+	}
+	for i := range t.Members {
+		m := &t.Members[i]
+		if m.Role == Gateway {
+			continue
+		}
+		if err := m.checkData(); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		m.Data = filepath.Join(dir, m.Data)
 	}
 	return t, nil
 }

@@ -3,6 +3,7 @@ package topology
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,4 +64,46 @@ func TestSaveAndLoad(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, File), []byte("{}"), 0o600))
 	_, err = Load(dir)
 	require.ErrorContains(t, err, "no whole cluster")
+}
+
+func TestMovedDirectory(t *testing.T) {
+	dir := t.TempDir()
+	layout, err := New(Request{Dir: dir, Coordinators: 1, Nodes: 3, Gateways: 1})
+	require.NoError(t, err)
+	require.NoError(t, layout.Save(dir))
+	moved := filepath.Join(t.TempDir(), "elsewhere")
+	require.NoError(t, os.Rename(dir, moved))
+	again, err := Load(moved)
+	require.NoError(t, err)
+	for _, m := range again.Members {
+		if m.Role == Gateway {
+			require.Empty(t, m.Data)
+		} else {
+			require.Equal(t, filepath.Join(moved, m.ID), m.Data)
+		}
+	}
+	require.NoError(t, again.Save(moved), "what was loaded can be kept")
+}
+
+func TestDirectoriesStayWithTheCluster(t *testing.T) {
+	dir := t.TempDir()
+	for _, outside := range []string{"..", "../n1", "n1/../../n1", "/var/lib/n1", ".", ""} {
+		layout, err := New(Request{Dir: dir, Coordinators: 1, Nodes: 3, Gateways: 1})
+		require.NoError(t, err)
+		n1 := &layout.Members[1]
+		require.NoError(t, layout.Save(dir))
+		text, err := os.ReadFile(filepath.Join(dir, File))
+		require.NoError(t, err)
+		changed := strings.Replace(string(text), `"data": "n1"`, `"data": "`+outside+`"`, 1)
+		require.NotEqual(t, string(text), changed)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, File), []byte(changed), 0o600))
+		_, err = Load(dir)
+		require.ErrorContains(t, err, "of n1", "%q", outside)
+
+		n1.Data = filepath.Join(dir, outside)
+		if filepath.IsAbs(outside) {
+			n1.Data = outside
+		}
+		require.ErrorContains(t, layout.Save(dir), "of n1", "%q", outside)
+	}
 }
