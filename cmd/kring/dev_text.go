@@ -75,7 +75,7 @@ Try, in another terminal:
   %[3]s get greeting%[4]s
   %[3]s status%[4]s
 
-One more node for this very cluster:
+One more node for this very cluster. It gets no data yet and cannot be removed: once stopped, it stays listed as down.
   %[5]s
 `, sampleFile(), d.address(), k, addr, d.oneMore())
 	if d.flags.processes {
