@@ -3,7 +3,7 @@
 #   make run      build, then start a whole cluster on this machine
 #   make build    bin/kring
 #   make test     every test              make race    the concurrent packages under the race detector
-#   make lint     golangci-lint, buf, generated code up to date
+#   make lint     golangci-lint, buf, the protocol still compatible, generated code up to date
 #   make proto    generate the protocol's Go code anew
 #   make bench    the micro-benchmarks    make clean   remove what was built (tools stay; clean-tools removes those)
 
@@ -12,6 +12,7 @@ BIN     := $(CURDIR)/bin
 TOOLS   := $(BIN)/tools
 STAMPS  := $(TOOLS)/.stamps
 SCRATCH := $(BIN)/proto-check
+BEFORE  := $(BIN)/proto-before
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # Budgets: the whole of `make lint test` has to fit in 15 minutes on 2 cores.
@@ -26,7 +27,7 @@ BENCH_FLAGS ?= -benchtime=1s -benchmem
 # Tools compile for a minute each: one by one, even under -j.
 .NOTPARALLEL:
 
-.PHONY: run build test race lint golangci proto proto-lint proto-check bench clean clean-tools tools
+.PHONY: run build test race lint golangci proto proto-lint proto-breaking proto-check bench clean clean-tools tools
 
 run: build
 	$(BIN)/kring dev
@@ -44,7 +45,7 @@ race:
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) -timeout 30m ./...
 
-lint: golangci proto-lint proto-check
+lint: golangci proto-lint proto-breaking proto-check
 
 golangci: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...
@@ -58,6 +59,22 @@ proto: $(GENERATORS)
 
 proto-lint: $(TOOLS)/buf
 	cd proto && $(TOOLS)/buf lint && $(TOOLS)/buf format -d --exit-code
+
+# What the protocol must stay compatible with: the last release, before there is one the main branch, and where that is not
+# known either (a clone without a remote) what was committed last. `make lint PROTO_BASE=` compares with nothing.
+PROTO_BASE ?= $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null || \
+	git rev-parse -q --verify origin/main 2>/dev/null || git rev-parse -q --verify HEAD 2>/dev/null)
+
+# A copy of the base's files, not buf's own reading of git: that wants history, which shallow clones lack.
+proto-breaking: $(TOOLS)/buf
+	@base='$(PROTO_BASE)'; \
+	if [ -z "$$base" ] || ! git rev-parse -q --verify "$$base:proto/buf.yaml" >/dev/null 2>&1; then \
+		echo 'buf breaking: skipped, there is no earlier protocol here to compare with'; exit 0; \
+	fi; \
+	rm -rf $(BEFORE) && mkdir -p $(BEFORE) && \
+	git archive -o $(BEFORE)/proto.tar "$$base" proto && tar -xf $(BEFORE)/proto.tar -C $(BEFORE) && \
+	(cd proto && $(TOOLS)/buf breaking --against $(BEFORE)/proto) && \
+	rm -rf $(BEFORE)
 
 # Generates beside the tree and compares, so that a check never changes what it checks.
 proto-check: $(GENERATORS)
@@ -100,7 +117,7 @@ $(eval $(call tool,protoc-gen-go-vtproto,github.com/planetscale/vtprotobuf/cmd/p
 tools: $(TOOL_BINARIES)
 
 clean:
-	rm -rf $(BIN)/kring $(SCRATCH)
+	rm -rf $(BIN)/kring $(SCRATCH) $(BEFORE)
 	$(GO) clean -testcache
 
 clean-tools:
