@@ -50,7 +50,7 @@ type benchTarget struct {
 func (f *benchTarget) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.kind, "target", "rest", "rest: through gateways; client: the Go client, straight to the nodes")
 	cmd.Flags().StringSliceVar(&f.addresses, "addr", []string{defaultAddr}, "rest: gateways, used in turn")
-	cmd.Flags().StringSliceVar(&f.coordinators, "coordinators", nil, "client: the coordinators' gRPC addresses")
+	cmd.Flags().StringSliceVar(&f.coordinators, "coordinators", nil, "client: the coordinators' gRPC addresses, as kring dev prints them")
 	cmd.Flags().IntVar(&f.connections, "connections", 64, "rest: connections to each gateway")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 10*time.Second, "of one request")
 }
@@ -65,7 +65,8 @@ func (f *benchTarget) open(ctx context.Context) (bench.Target, error) {
 		return t, exit.With(exit.Usage, err)
 	case "client":
 		if len(f.coordinators) == 0 {
-			return nil, exit.Usagef("--target client needs --coordinators: their gRPC addresses, such as 127.0.0.1:7000")
+			return nil, exit.Usagef("--target client needs --coordinators: their gRPC addresses, such as "+coordinatorListen+
+				" (kring dev prints its own)")
 		}
 		opening, cancel := context.WithTimeout(ctx, f.timeout)
 		defer cancel()
@@ -97,7 +98,8 @@ uniform keys. Reads expect the keys to be there: --load writes them first. Every
 read back wrong counts as the error "corrupt", which makes the command fail.`
 
 const benchRunExamples = `  kring bench run --load --workload b --rate 5000 --duration 30s
-  kring bench run --target client --coordinators 127.0.0.1:7000 --workload put --closed 64 --json put.json`
+  kring bench run --workload put --closed 64 --json put.json
+  kring bench run --target client --coordinators ` + coordinatorListen + ` --workload put --closed 64     (kring dev prints its own)`
 
 type benchRunFlags struct {
 	target       benchTarget

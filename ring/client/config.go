@@ -11,6 +11,7 @@ import (
 const (
 	DefaultMaxInFlight      = 16384
 	DefaultMaxInFlightBytes = 64 << 20
+	DefaultMaxWaiting       = 2048
 	DefaultTimeout          = 5 * time.Second
 	DefaultLargeValue       = 64 << 10
 )
@@ -23,11 +24,13 @@ func (c Config) Validate() error {
 	switch {
 	case c.Seeds == nil:
 		return errors.New("client: Seeds is missing: give a function that returns the coordinators' gRPC addresses, such as " +
-			"client.StaticSeeds(\"10.0.0.1:7000\")")
+			"client.StaticSeeds(\"10.0.0.1:7100\")")
 	case c.MaxInFlight < 0:
 		return fmt.Errorf("client: MaxInFlight is %d; give 1 or more, or 0 for %d", c.MaxInFlight, DefaultMaxInFlight)
 	case c.MaxInFlightBytes < 0:
 		return fmt.Errorf("client: MaxInFlightBytes is %d; give 1 or more, or 0 for %d", c.MaxInFlightBytes, DefaultMaxInFlightBytes)
+	case c.MaxWaiting < 0:
+		return fmt.Errorf("client: MaxWaiting is %d; give 1 or more, or 0 for %d", c.MaxWaiting, DefaultMaxWaiting)
 	case c.Timeout < 0:
 		return fmt.Errorf("client: Timeout is %v; give a positive one, or 0 for %v", c.Timeout, DefaultTimeout)
 	case c.LargeValue < 0:
@@ -43,6 +46,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.MaxInFlight = orDefault(c.MaxInFlight, DefaultMaxInFlight)
 	c.MaxInFlightBytes = orDefault(c.MaxInFlightBytes, DefaultMaxInFlightBytes)
+	c.MaxWaiting = orDefault(c.MaxWaiting, DefaultMaxWaiting)
 	c.Timeout = orDefault(c.Timeout, DefaultTimeout)
 	c.LargeValue = orDefault(c.LargeValue, DefaultLargeValue)
 	return c

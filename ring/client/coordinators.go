@@ -52,7 +52,7 @@ type seedConn struct {
 func NewCoordinators(cfg CoordinatorsConfig) (*Coordinators, error) {
 	if cfg.Seeds == nil {
 		return nil, errors.New("client: Seeds is missing: give a function that returns the coordinators' gRPC addresses, " +
-			"such as client.StaticSeeds(\"10.0.0.1:7000\")")
+			"such as client.StaticSeeds(\"10.0.0.1:7100\")")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
