@@ -25,6 +25,10 @@ type Config struct {
 	// fail with kverr.Busy at once. Defaults 16384 and 64 MiB.
 	MaxInFlight      int
 	MaxInFlightBytes int
+	// MaxWaiting bounds the requests that are being tried again after a node refused them or was away; half of it those for
+	// one node. Past it a refused call fails at once, with what the node said and RetryAfter, so that a node that is gone
+	// does not take up all of the caller's own places. Default 2048.
+	MaxWaiting int
 	// Timeout is for calls whose context has no deadline. Default 5 s.
 	Timeout time.Duration
 	// LargeValue is the size from which a value travels on a stream of its own. Default 64 KiB.
@@ -112,5 +116,7 @@ type Stats struct {
 	TableUpdates   uint64
 	WatchConnected bool
 	InFlight       int
+	Waiting        int    // of InFlight: being tried again, at most Config.MaxWaiting
+	WaitRefused    uint64 // calls that failed at once because so many were waiting
 	Frames         uint64 // batch frames sent
 }

@@ -30,6 +30,8 @@ type call struct {
 	shared    bool // the answer aliases a frame with other answers
 	refused   bool // counted in Stats.MasterRequests
 	fresh     int  // attempts in a row that were due to a newer configuration
+	waits     bool // holds one of Client.waiting's places, under waitsFor
+	waitsFor  ring.NodeID
 }
 
 // outcome is how an attempt ended.
@@ -51,6 +53,9 @@ func (c *Client) do(ctx context.Context, q *call) (*kringv1.Response, error) {
 	}
 	c.inFlight.Add(1)
 	defer func() {
+		if q.waits {
+			c.waiting.leave(q.waitsFor)
+		}
 		c.inFlight.Add(-1)
 		c.requests.Add(1)
 	}()

@@ -27,6 +27,7 @@ type Client struct {
 	refresher    *refresher
 	pool         *pool
 	preferred    preferredCache
+	waiting      *waiting
 
 	random   [8]byte // first half of every request id: this client's
 	mutation atomic.Uint64
@@ -68,7 +69,10 @@ func newClient(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, coordinators: coordinators, watcher: watcher, refresher: newRefresher(coordinators, watcher)}
+	c := &Client{
+		cfg: cfg, coordinators: coordinators, watcher: watcher, refresher: newRefresher(coordinators, watcher),
+		waiting: newWaiting(cfg.MaxWaiting),
+	}
 	if _, err := rand.Read(c.random[:]); err != nil {
 		return nil, fmt.Errorf("client: no randomness for request ids: %w", err)
 	}
@@ -126,6 +130,14 @@ func (c *Client) whatIsMissing(ctx context.Context, last error) error {
 // Table is the table requests are routed by now: the newest from the coordinators, with what nodes have told of since.
 func (c *Client) Table() *ring.Table { return c.watcher.Table() }
 
+// CoordinatorsTable is the newest table from the coordinators, without what nodes have told of since: of one version it is
+// the same in every client. It may lag behind what requests are routed by, which is Table.
+func (c *Client) CoordinatorsTable() *ring.Table {
+	c.watcher.mu.Lock()
+	defer c.watcher.mu.Unlock()
+	return c.watcher.base
+}
+
 // Coordinators calls the coordinators of this client's seeds.
 func (c *Client) Coordinators() *Coordinators { return c.coordinators }
 
@@ -138,6 +150,8 @@ func (c *Client) Stats() Stats {
 		TableUpdates:   c.watcher.Updates(),
 		WatchConnected: c.watcher.Connected(),
 		InFlight:       int(c.inFlight.Load()),
+		Waiting:        c.waiting.now(),
+		WaitRefused:    c.waiting.refused.Load(),
 		Frames:         c.frames.Load(),
 	}
 	if t := c.watcher.Table(); t != nil {

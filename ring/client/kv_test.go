@@ -199,7 +199,7 @@ func TestCloseEndsPausesBetweenAttempts(t *testing.T) {
 func TestConfigSaysWhatIsWrong(t *testing.T) {
 	_, err := Open(t.Context(), Config{})
 	require.ErrorContains(t, err, "Seeds")
-	for _, cfg := range []Config{{MaxInFlight: -1}, {MaxInFlightBytes: -1}, {Timeout: -1}, {LargeValue: -1}} {
+	for _, cfg := range []Config{{MaxInFlight: -1}, {MaxInFlightBytes: -1}, {MaxWaiting: -1}, {Timeout: -1}, {LargeValue: -1}} {
 		cfg.Seeds = StaticSeeds("127.0.0.1:1")
 		_, err := Open(t.Context(), cfg)
 		require.ErrorContains(t, err, "or 0 for")

@@ -81,6 +81,14 @@ func (c *Client) retry(ctx context.Context, q *call, o *outcome, b *backoff, dea
 	if time.Until(deadline) < d+retryMargin {
 		return giveUpError(o.err, d)
 	}
+	if !q.waits {
+		if !c.waiting.enter(q.node) {
+			e := giveUpError(o.err, d)
+			e.Message += "; not tried again, since as many requests as may are waiting already"
+			return e
+		}
+		q.waits, q.waitsFor = true, q.node
+	}
 	if !c.pauseOrNews(ctx, q, d, known) {
 		e := contextError(ctx)
 		e.Message += "; the last attempt: " + o.err.Error()
@@ -98,8 +106,8 @@ func (c *Client) askMaster(q *call) {
 	c.refresher.ask(q.partition)
 }
 
-// giveUpError is err for a caller whose time does not suffice for another attempt.
-func giveUpError(err *kverr.Error, next time.Duration) error {
+// giveUpError is err for a caller whose time does not suffice for another attempt, or who may not wait for one.
+func giveUpError(err *kverr.Error, next time.Duration) *kverr.Error {
 	e := *err
 	e.RetryAfter = max(next, leastRetryAfter)
 	switch e.Code {
