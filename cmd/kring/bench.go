@@ -65,7 +65,7 @@ func (f *benchTarget) open(ctx context.Context) (bench.Target, error) {
 		return t, exit.With(exit.Usage, err)
 	case "client":
 		if len(f.coordinators) == 0 {
-			return nil, exit.Usagef("--target client needs --coordinators: their gRPC addresses, such as "+coordinatorListen+
+			return nil, exit.Usagef("--target client needs --coordinators: their gRPC addresses, such as " + coordinatorListen +
 				" (kring dev prints its own)")
 		}
 		opening, cancel := context.WithTimeout(ctx, f.timeout)
