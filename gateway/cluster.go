@@ -104,7 +104,8 @@ func (g *Gateway) getRing(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	table := g.config.Client.Table()
+	// With what nodes have told of since, one version would have several bodies.
+	table := g.config.Client.CoordinatorsTable()
 	if table == nil {
 		return g.noTable()
 	}

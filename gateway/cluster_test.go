@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/ring"
 	"github.com/kringdb/kring/ring/client"
 )
 
@@ -28,6 +29,18 @@ func TestCluster(t *testing.T) {
 	require.True(t, v.CoordinatorsReachable)
 	require.Equal(t, countView{Total: 3, Up: 3}, v.Nodes)
 	require.Equal(t, 4, v.Partitions.Total)
+
+	// A node that is away lowers health only if it holds copies.
+	n3 := h.twin.cluster.GetNodes()[2]
+	n3.Member.State = kringv1.MemberState_MEMBER_STATE_DOWN
+	for copies, want := range map[uint32]string{0: healthHealthy, 4: healthDegraded} {
+		n3.Copies = copies
+		v = clusterView{}
+		h.json("/v1/cluster", &v)
+		require.Equal(t, want, v.Health, "%d copies", copies)
+		require.Equal(t, countView{Total: 3, Up: 2}, v.Nodes)
+	}
+	n3.Member.State = kringv1.MemberState_MEMBER_STATE_UP
 
 	problem := func(partition uint32, kind kringv1.PartitionProblem_Kind) *kringv1.PartitionProblem {
 		return &kringv1.PartitionProblem{Partition: partition, Kind: kind, SinceUnixMillis: 1_700_000_000_123}
@@ -102,6 +115,17 @@ func TestRing(t *testing.T) {
 	require.Equal(t, 200, a.StatusCode)
 	require.Equal(t, `"43"`, a.Header.Get("ETag"))
 	require.Contains(t, string(a.body), `"table_version":43`)
+
+	// What a node tells of is routed by, but of one version there is one body.
+	moved := next.Partitions[0].Clone()
+	moved.Epoch, moved.Primary = moved.Epoch.Next(), moved.InSync[1]
+	h.twin.mu.Lock()
+	h.twin.newer = []ring.Partition{moved}
+	h.twin.mu.Unlock()
+	require.Equal(t, moved.Epoch, h.twin.Table().Partitions[0].Epoch)
+	again := h.do(http.MethodGet, "/v1/cluster/ring", nil)
+	require.Equal(t, `"43"`, again.Header.Get("ETag"))
+	require.Equal(t, string(a.body), string(again.body))
 }
 
 func TestLocate(t *testing.T) {
@@ -146,6 +170,31 @@ func TestCopies(t *testing.T) {
 	h.gateway.counting.Lock()
 	require.Equal(t, 503, h.do(http.MethodGet, "/v1/cluster/copies", nil).StatusCode)
 	h.gateway.counting.Unlock()
+}
+
+// TestCopiesWithoutAnIdleNode: a node that is down is missed only if it holds something by the table.
+func TestCopiesWithoutAnIdleNode(t *testing.T) {
+	for name, c := range map[string]struct {
+		state    ring.MemberState
+		joining  bool
+		complete bool
+	}{
+		"down, without copies":      {ring.MemberDown, false, true},
+		"down, with a joining copy": {ring.MemberDown, true, false},
+		"up, without copies":        {ring.MemberUp, false, false},
+	} {
+		twin := newTwin()
+		idle := ring.Member{Node: "n4", Store: 4, Boot: 1, Address: "127.0.0.1:7104", Weight: 100, State: c.state}
+		twin.table.Members = append(twin.table.Members, idle)
+		twin.silent = "n4"
+		if c.joining {
+			twin.table.Partitions[1].Joining = []ring.Replica{idle.Replica()}
+		}
+		v := viewCopies(twin.table, twin.CountCopies(t.Context()))
+		require.Equal(t, c.complete, v.Complete, name)
+		require.Zero(t, v.Incomplete, name)
+		require.Equal(t, []silentView{{"n4", "connection refused"}}, v.Silent, name)
+	}
 }
 
 func TestCopiesThatDiffer(t *testing.T) {

@@ -123,6 +123,8 @@ type clusterView struct {
 	Gateways              *int            `json:"gateways,omitempty"`
 	Partitions            partitionCounts `json:"partitions"`
 	Problems              []problemView   `json:"problems"`
+
+	holdersDown int // nodes that are down and have copies; one without is nobody's loss
 }
 
 type countView struct {
@@ -177,6 +179,8 @@ func viewCluster(c *kringv1.GetClusterResponse) clusterView {
 	for _, n := range c.GetNodes() {
 		if n.GetMember().GetState() != kringv1.MemberState_MEMBER_STATE_DOWN {
 			v.Nodes.Up++
+		} else if n.GetCopies() > 0 {
+			v.holdersDown++
 		}
 	}
 	for _, p := range c.GetProblems() {
@@ -202,7 +206,7 @@ func healthOf(v *clusterView, notServing int) string {
 		return healthForming
 	case notServing > 0:
 		return healthPartial
-	case len(v.Problems) > 0 || v.Coordinators.Up < v.Coordinators.Total || v.Nodes.Up < v.Nodes.Total:
+	case len(v.Problems) > 0 || v.Coordinators.Up < v.Coordinators.Total || v.holdersDown > 0:
 		return healthDegraded
 	}
 	return healthHealthy

@@ -35,6 +35,9 @@ type KV interface {
 type Cluster interface {
 	// Table is the newest table held; nil before the first.
 	Table() *ring.Table
+	// CoordinatorsTable is the newest table from the coordinators, the same for everybody of one version; Table may be ahead
+	// of it in single partitions. nil before the first.
+	CoordinatorsTable() *ring.Table
 	Locate(key []byte) client.Location
 	// Cluster asks a coordinator.
 	Cluster(ctx context.Context) (*kringv1.GetClusterResponse, error)
@@ -67,6 +70,7 @@ type Config struct {
 	MaxTimeout      time.Duration // what Request-Timeout and timeout= are clipped to
 	MaxInFlight     int           // requests under /v1 at a time; past it 503
 	MaxBodyBytes    int64         // PUT bodies held at a time, over all requests; past it 503
+	MaxAnswerBytes  int64         // values being sent at a time, over all requests; past it 503
 	MaxConnections  int           // open at a time; past it connections wait to be accepted
 	MaxHeaderBytes  int           // request line and header; a 4 KiB key takes 12 KiB fully escaped
 	HeaderTimeout   time.Duration // to send the request line and header
@@ -93,6 +97,7 @@ func DefaultConfig() Config {
 		MaxTimeout:      time.Minute,
 		MaxInFlight:     8192,
 		MaxBodyBytes:    256 << 20,
+		MaxAnswerBytes:  256 << 20,
 		MaxConnections:  16384,
 		MaxHeaderBytes:  32 << 10,
 		HeaderTimeout:   10 * time.Second,
@@ -123,6 +128,7 @@ func (c *Config) Validate() error {
 	check(c.MaxInFlight > 0, "MaxInFlight is %d: set at least 1", c.MaxInFlight)
 	check(c.MaxBodyBytes >= c.MaxValueBytes,
 		"MaxBodyBytes is %d: set at least MaxValueBytes (%d)", c.MaxBodyBytes, c.MaxValueBytes)
+	check(c.MaxAnswerBytes > 0, "MaxAnswerBytes is %d: set 256 MiB (%d)", c.MaxAnswerBytes, 256<<20)
 	check(c.MaxConnections > 0, "MaxConnections is %d: set at least 1", c.MaxConnections)
 	check(c.MaxHeaderBytes >= 16<<10, "MaxHeaderBytes is %d: set at least %d, or long keys do not fit", c.MaxHeaderBytes, 16<<10)
 	check(c.HeaderTimeout > 0, "HeaderTimeout is %v: set some seconds", c.HeaderTimeout)

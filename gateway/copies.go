@@ -13,8 +13,9 @@ import (
 // copiesTimeout is for an audit that asks for no other: every node reads all that it holds.
 const copiesTimeout = time.Minute
 
-// copiesView is what /v1/cluster/copies answers. Complete is the sentence that matters: every node answered, and every
-// partition has exactly as many copies as it should, equal to the byte. While writes go on, copies are counted at
+// copiesView is what /v1/cluster/copies answers. Complete is the sentence that matters: every node answered, but for those
+// that are down and hold no copies by the table, and every partition has exactly as many copies as it should, equal to the
+// byte. While writes go on, copies are counted at
 // different moments and may differ; on an idle cluster they may not.
 type copiesView struct {
 	Complete     bool                  `json:"complete"`
@@ -86,9 +87,13 @@ func viewCopies(table *ring.Table, answers []client.NodeCopies) copiesView {
 	for i := range v.Partitions {
 		v.Partitions[i] = partitionCopiesView{Partition: ring.PartitionID(i), Copies: []copyView{}}
 	}
+	missed := 0
 	for _, answer := range answers {
 		if answer.Err != nil {
 			v.Silent = append(v.Silent, silentView{answer.Node, answer.Err.Error()})
+			if !idle(table, answer.Node) {
+				missed++
+			}
 			continue
 		}
 		v.addNode(table, answer)
@@ -100,7 +105,7 @@ func viewCopies(table *ring.Table, answers []client.NodeCopies) copiesView {
 			v.Incomplete++
 		}
 	}
-	v.Complete = v.Incomplete == 0 && len(v.Silent) == 0
+	v.Complete = v.Incomplete == 0 && missed == 0
 	return v
 }
 
@@ -121,6 +126,20 @@ func (v *copiesView) addNode(table *ring.Table, answer client.NodeCopies) {
 		}
 	}
 	v.Nodes = append(v.Nodes, node)
+}
+
+// idle reports whether node is down and holds no copy by the table: what may still lie on its disk is nobody's, and it may
+// stay away for good without anything being missed.
+func idle(table *ring.Table, node ring.NodeID) bool {
+	if m := table.Member(node); m == nil || m.State != ring.MemberDown {
+		return false
+	}
+	for i := range table.Partitions {
+		if roleOf(&table.Partitions[i], node) != "stray" {
+			return false
+		}
+	}
+	return true
 }
 
 func roleOf(p *ring.Partition, node ring.NodeID) string {

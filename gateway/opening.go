@@ -111,6 +111,14 @@ func (o *Opening) Table() *ring.Table {
 	return nil
 }
 
+// CoordinatorsTable is nil until there is a backend.
+func (o *Opening) CoordinatorsTable() *ring.Table {
+	if b := o.backend.Load(); b != nil {
+		return (*b).CoordinatorsTable()
+	}
+	return nil
+}
+
 // Locate is the zero Location until there is a backend; Table tells whether there is.
 func (o *Opening) Locate(key []byte) client.Location {
 	if b := o.backend.Load(); b != nil {

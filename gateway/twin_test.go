@@ -20,6 +20,7 @@ type twin struct {
 	values  map[string]client.Value
 	version uint64
 	table   *ring.Table
+	newer   []ring.Partition // laid over table, as nodes tell of them
 	stats   client.Stats
 	cluster *kringv1.GetClusterResponse // nil: no coordinator answers
 	silent  ring.NodeID                 // does not count its copies
@@ -160,6 +161,15 @@ func (t *twin) Delete(ctx context.Context, key []byte, options ...client.Option)
 }
 
 func (t *twin) Table() *ring.Table {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.newer) > 0 {
+		return t.table.WithNewer(t.newer...)
+	}
+	return t.table
+}
+
+func (t *twin) CoordinatorsTable() *ring.Table {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.table
