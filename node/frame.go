@@ -59,10 +59,14 @@ func encodeAppend(to *kringv1.Append, a *replica.Append) {
 	}
 }
 
-// decodeFrame checks a frame from a peer, every entry's checksum included. Entries alias the frame's bytes.
-func decodeFrame(in *kringv1.PeerFrame) (*replica.Frame, error) {
+// decodeFrame checks a frame from a peer, every entry's checksum included: what the protocol gets is well formed.
+// partitions is how many there are. Entries alias the frame's bytes.
+func decodeFrame(in *kringv1.PeerFrame, partitions uint32) (*replica.Frame, error) {
 	f := &replica.Frame{SentAt: replica.Time(in.SentAt)}
 	for _, a := range in.Appends {
+		if a.Partition >= partitions {
+			return nil, fmt.Errorf("node: message for partition %d of %d", a.Partition, partitions)
+		}
 		decoded, err := decodeAppend(a)
 		if err != nil {
 			return nil, err
@@ -100,8 +104,8 @@ func decodeAppend(a *kringv1.Append) (replica.Append, error) {
 	}
 	if a.Configuration != nil {
 		config := ringpb.ToPartition(a.Configuration)
-		if config.ID != out.Partition {
-			return out, fmt.Errorf("node: message for partition %d carries the configuration of %d", out.Partition, config.ID)
+		if err := checkConfiguration(&config, &out); err != nil {
+			return out, err
 		}
 		out.Configuration = &config
 	}
@@ -110,11 +114,37 @@ func decodeAppend(a *kringv1.Append) (replica.Append, error) {
 	}
 	entries := make([]entry.Entry, len(a.Entries))
 	out.Entries = make([]replica.Encoded, len(a.Entries))
+	born := out.PrevEpoch // epochs do not fall along a log
 	for i, b := range a.Entries {
-		if err := entry.Decode(b, &entries[i]); err != nil {
-			return out, fmt.Errorf("node: partition %d, entry %d: %w", a.Partition, a.PrevSeq+1+uint64(i), err)
+		e, seq := &entries[i], a.PrevSeq+1+uint64(i)
+		if err := entry.Decode(b, e); err != nil {
+			return out, fmt.Errorf("node: partition %d, entry %d: %w", a.Partition, seq, err)
 		}
+		if e.Seq != seq || e.Epoch < born || e.Epoch > out.Epoch {
+			return out, fmt.Errorf("node: partition %d, epoch %v: entry %d of epoch %v stands where %d of epoch %v or later should",
+				a.Partition, out.Epoch, e.Seq, e.Epoch, seq, born)
+		}
+		born = e.Epoch
 		out.Entries[i] = replica.Encoded{Entry: &entries[i], Bytes: b}
 	}
 	return out, nil
+}
+
+// checkConfiguration refuses one that belongs to another message or that no coordinator would decide.
+func checkConfiguration(config *ring.Partition, a *replica.Append) error {
+	switch {
+	case config.ID != a.Partition || config.Epoch != a.Epoch || config.Epoch == 0:
+		return fmt.Errorf("node: message for partition %d, epoch %v, carries the configuration of partition %d, epoch %v",
+			a.Partition, a.Epoch, config.ID, config.Epoch)
+	case len(config.InSync)+len(config.Joining) > entry.MaxMembers || !config.IsInSync(config.Primary):
+		return fmt.Errorf("node: partition %d, epoch %v: impossible configuration", config.ID, config.Epoch)
+	}
+	for _, set := range [][]ring.Replica{config.InSync, config.Joining} {
+		for _, r := range set {
+			if len(r.Node) > entry.MaxNodeIDBytes {
+				return fmt.Errorf("node: partition %d: the name of a replica has %d bytes", config.ID, len(r.Node))
+			}
+		}
+	}
+	return nil
 }

@@ -167,15 +167,10 @@ func (e *engine) collect(to ring.Replica, f *replica.Frame) (more bool, err erro
 // whose address has changed.
 func (n *Node) updateLinks(ctx context.Context, t *ring.Table) {
 	wanted := n.neighbours(t)
+	n.endLinks(func(l *link) bool { return wanted[l.peer] != l.address })
 	e := n.engine
-	var ended []*link
 	e.mu.Lock()
-	for r, l := range e.links {
-		if wanted[r] != l.address {
-			delete(e.links, r)
-			ended = append(ended, l)
-		}
-	}
+	defer e.mu.Unlock()
 	for r, address := range wanted {
 		if e.links[r] == nil && address != "" {
 			linkCtx, cancel := context.WithCancel(ctx)
@@ -187,9 +182,22 @@ func (n *Node) updateLinks(ctx context.Context, t *ring.Table) {
 			go l.run(linkCtx)
 		}
 	}
+}
+
+// endLinks ends some links and waits for them, so that a PeerDown of theirs cannot follow the PeerUp of a new one.
+func (n *Node) endLinks(which func(*link) bool) {
+	var ended []*link
+	e := n.engine
+	e.mu.Lock()
+	for r, l := range e.links {
+		if which(l) {
+			l.cancel()
+			delete(e.links, r)
+			ended = append(ended, l)
+		}
+	}
 	e.mu.Unlock()
 	for _, l := range ended {
-		l.cancel()
 		<-l.done
 	}
 }
@@ -215,19 +223,4 @@ func (n *Node) neighbours(t *ring.Table) map[ring.Replica]string {
 		}
 	}
 	return found
-}
-
-// closeLinks ends every link and waits for it.
-func (n *Node) closeLinks() {
-	e := n.engine
-	e.mu.Lock()
-	links := e.links
-	e.links = map[ring.Replica]*link{}
-	e.mu.Unlock()
-	for _, l := range links {
-		l.cancel()
-	}
-	for _, l := range links {
-		<-l.done
-	}
 }

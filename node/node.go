@@ -142,7 +142,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.stopServer(server)
 	cancel()
 	tasks.Wait()
-	n.closeLinks()
+	n.endLinks(func(*link) bool { return true })
 	return errors.Join(err, n.coordinators.Close())
 }
 

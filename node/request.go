@@ -18,7 +18,9 @@ import (
 type request struct {
 	sink     sink
 	response kringv1.Response // a read's, parked until it may be told; a mutation's to be filled
-	bytes    int              // counted as in flight
+	bytes    int              // counted as in flight on the node
+	counted  bool             // it is
+	size     int              // of the response as encoded, once it is answered
 	mutation *mutation        // nil for a read
 }
 

@@ -21,12 +21,12 @@ func (n *Node) Batch(stream grpc.BidiStreamingServer[kringv1.BatchRequest, kring
 
 // Single serves one request in a call of its own.
 func (n *Node) Single(ctx context.Context, req *kringv1.Request) (*kringv1.Response, error) {
-	one := &single{done: make(chan *request, 1)}
+	one := &single{node: n, done: make(chan struct{})}
 	s := &session{node: n}
-	r := &request{sink: one, bytes: len(req.Key) + len(req.Value), mutation: new(mutation)}
+	r := &request{sink: one, mutation: new(mutation)}
 	r.response.Id = req.Id
-	defer s.discharge(r)
 	if refusal := s.admit(r, req, n.partitionCount()); refusal != nil {
+		n.discharge(r)
 		fillRefusal(&r.response, refusal)
 		return &r.response, nil
 	}
@@ -42,10 +42,17 @@ func (n *Node) Single(ctx context.Context, req *kringv1.Request) (*kringv1.Respo
 }
 
 // single is the sink of one unary call.
-type single struct{ done chan *request }
+type single struct {
+	node *Node
+	done chan struct{}
+}
 
-func (s *single) respond(r *request) { s.done <- r }
-func (s *single) wakeWriter()        {}
+func (s *single) respond(r *request) {
+	s.node.discharge(r)
+	close(s.done)
+}
+
+func (s *single) wakeWriter() {}
 
 // Exchange takes what another node has for this one.
 func (n *Node) Exchange(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kringv1.PeerFrame]) error {
@@ -68,7 +75,7 @@ func (n *Node) Exchange(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kring
 		if err != nil {
 			return err
 		}
-		frame, err := decodeFrame(in)
+		frame, err := decodeFrame(in, n.partitionCount())
 		if err != nil {
 			n.log.Error("frame from peer refused", "peer", from.Node, "error", err)
 			return kverr.ToGRPC(kverr.New(kverr.Corrupt, err.Error()))
@@ -92,10 +99,22 @@ func (n *Node) greet(h *kringv1.Hello) (from ring.Replica, boot uint64, refusal 
 		return from, 0, kverr.New(kverr.Unavailable, "this node has not been accepted by its cluster yet")
 	case h.GetClusterId() != cluster:
 		return from, 0, kverr.Newf(kverr.WrongCluster, "this node belongs to cluster %s, the caller to %s", cluster, h.GetClusterId())
+	case !n.knows(from, h.GetBootCount()):
+		return from, 0, kverr.Newf(kverr.Unavailable, "this node's table does not know %v in its start %d (yet)", from, h.GetBootCount())
 	case from.Node == n.cfg.ID:
 		return from, 0, kverr.Newf(kverr.WrongStore, "two nodes run under the name %s", n.cfg.ID)
 	}
 	return from, h.GetBootCount(), nil
+}
+
+// knows reports whether the table has this replica as a member, and that start of it.
+func (n *Node) knows(r ring.Replica, boot uint64) bool {
+	t := n.table.Load()
+	if t == nil {
+		return false
+	}
+	m := t.Member(r.Node)
+	return m != nil && m.Store == r.Store && boot <= m.Boot
 }
 
 // CountCopies audits the copies on this node's disk.

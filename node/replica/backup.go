@@ -230,6 +230,7 @@ func (c *Core) appliedBatch(batch []Apply) {
 			panic(fmt.Sprintf("replica: partition %d: applied %d is not the oldest entry in memory", p.id, e.Seq))
 		}
 		p.tail.pop()
+		c.tailBytes -= len(t.bytes)
 		p.tailBase++
 		c.answer(Answer{Token: t.token, Verdict: OK, Version: e.Seq, Existed: e.Existed})
 	}

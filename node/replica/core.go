@@ -19,6 +19,7 @@ type Config struct {
 	SilentAfter   time.Duration // a peer unheard for so long takes no part. Default 750 ms
 	ResendAfter   time.Duration // entries unacked for so long are sent again. Default 500 ms
 	MaxTail       int           // uncommitted entries a partition, Busy past it. Default 8192
+	MaxTailBytes  int           // the same in bytes, of all partitions led and backed here. Default 256 MiB
 	MaxFrameBytes int           // entries in one frame; one entry may exceed it. Default 256 KiB
 }
 
@@ -31,6 +32,7 @@ func DefaultConfig() Config {
 		SilentAfter:   750 * time.Millisecond,
 		ResendAfter:   500 * time.Millisecond,
 		MaxTail:       8192,
+		MaxTailBytes:  256 << 20,
 		MaxFrameBytes: 256 << 10,
 	}
 }
@@ -50,9 +52,9 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("replica: beacon interval %v must be at most half the lease of %v (default a quarter)", c.BeaconEvery, c.Lease)
 	case c.SilentAfter <= c.BeaconEvery:
 		return fmt.Errorf("replica: silent-after %v must exceed the beacon interval of %v", c.SilentAfter, c.BeaconEvery)
-	case c.ResendAfter <= 0 || c.MaxTail <= 0 || c.MaxFrameBytes <= 0:
-		return fmt.Errorf("replica: resend-after %v, max tail %d and max frame bytes %d must be positive",
-			c.ResendAfter, c.MaxTail, c.MaxFrameBytes)
+	case c.ResendAfter <= 0 || c.MaxTail <= 0 || c.MaxTailBytes <= 0 || c.MaxFrameBytes <= 0:
+		return fmt.Errorf("replica: resend-after %v, max tail %d, its bytes %d and max frame bytes %d must be positive",
+			c.ResendAfter, c.MaxTail, c.MaxTailBytes, c.MaxFrameBytes)
 	}
 	return nil
 }
@@ -84,6 +86,8 @@ type Core struct {
 	all        []*partition // in the order of their first appearance: what is looped over, so that replays are exact
 	peers      map[ring.Replica]*peer
 	order      []*peer // peers in the order of their first appearance: deterministic
+
+	tailBytes int // of the entries in memory, all partitions
 
 	position uint64 // records put out
 	synced   uint64

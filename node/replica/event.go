@@ -30,6 +30,21 @@ type Propose struct {
 	Entry     *entry.Entry
 	Condition *Condition // nil: none
 	Deadline  Time
+	Ahead     Ahead
+}
+
+// Judged reports whether the key's state decides what becomes of the proposal.
+func (ev *Propose) Judged() bool {
+	return ev.Condition != nil || ev.Entry.WantExisted || ev.Entry.Op == entry.OpDelete
+}
+
+// Ahead is what the caller has read of a judged proposal's key, so that Step need not read the disk: first the mark, by
+// AppliedMark, then the key. It is used only if nothing was applied to the partition since the mark.
+type Ahead struct {
+	Known   bool
+	Mark    uint64
+	Version uint64
+	Exists  bool
 }
 
 // Condition must hold in the newest state for a mutation to be logged. All parts that are set must hold.

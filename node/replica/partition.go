@@ -141,6 +141,7 @@ func (c *Core) push(p *partition, t tailEntry) {
 		p.epochs = append(p.epochs, entry.EpochStart{Epoch: e.Epoch, First: e.Seq})
 	}
 	p.tail.push(t)
+	c.tailBytes += len(t.bytes)
 	p.last = e.Seq
 	c.hybrid = max(c.hybrid, e.HybridTime)
 	c.record(p, entry.Record{Kind: entry.RecordEntry, Seq: e.Seq, Epoch: e.Epoch, Payload: t.bytes})
@@ -154,12 +155,16 @@ func (c *Core) truncate(p *partition, seq uint64) {
 	for len(p.epochs) > 0 && p.epochs[len(p.epochs)-1].First > seq {
 		p.epochs = p.epochs[:len(p.epochs)-1]
 	}
+	keep := 0
 	if seq >= p.tailBase {
-		p.tail.cut(int(seq - p.tailBase))
+		keep = int(seq - p.tailBase)
 	} else {
-		p.tail.cut(0)
 		p.tailBase = seq
 	}
+	for i := keep; i < p.tail.len(); i++ {
+		c.tailBytes -= len(p.tail.at(i).bytes)
+	}
+	p.tail.cut(keep)
 	p.last = seq
 	p.durable = min(p.durable, seq)
 	p.rewrites++

@@ -57,7 +57,7 @@ func (c *Core) propose(ev *Propose) {
 		return
 	}
 	e := ev.Entry
-	if ev.Condition != nil || e.WantExisted || e.Op == entry.OpDelete {
+	if ev.Judged() {
 		done, err := c.judge(p, ev)
 		if err != nil {
 			c.answer(Answer{Token: ev.Token, Verdict: Failed, Err: err})
@@ -80,6 +80,8 @@ func (c *Core) refusal(p *partition, ev *Propose) (Answer, bool) {
 		return Answer{Verdict: TooLate}, true
 	case p.last-p.applied >= uint64(c.cfg.MaxTail):
 		return Answer{Verdict: Busy, Reason: "too many writes of this partition are waiting"}, true
+	case c.tailBytes >= c.cfg.MaxTailBytes:
+		return Answer{Verdict: Busy, Reason: "too many bytes of writes are waiting for replicas"}, true
 	}
 	if reason := c.silentMember(p); reason != "" {
 		return Answer{Verdict: Unavailable, Reason: reason}, true
@@ -117,7 +119,7 @@ func (c *Core) silentMember(p *partition) string {
 // judge evaluates a condition against the newest state, the log's tail included, and fills what the answer needs. done
 // means that nothing is to be logged and that the request is answered or waits to be.
 func (c *Core) judge(p *partition, ev *Propose) (done bool, err error) {
-	version, exists, pending, err := c.newest(p, ev.Entry.Key)
+	version, exists, pending, err := c.newest(p, ev.Entry.Key, &ev.Ahead)
 	if err != nil {
 		return false, err
 	}
@@ -136,7 +138,7 @@ func (c *Core) judge(p *partition, ev *Propose) (done bool, err error) {
 }
 
 // newest is a key's state with every entry of the log applied. pending is the entry that made it so, 0 if applied.
-func (c *Core) newest(p *partition, key []byte) (version uint64, exists bool, pending uint64, err error) {
+func (c *Core) newest(p *partition, key []byte, ahead *Ahead) (version uint64, exists bool, pending uint64, err error) {
 	for i := p.tail.len() - 1; i >= 0; i-- {
 		e := p.tail.at(i).entry
 		if e.Op != entry.OpNoop && bytes.Equal(e.Key, key) {
@@ -146,8 +148,20 @@ func (c *Core) newest(p *partition, key []byte) (version uint64, exists bool, pe
 			return e.Seq, true, e.Seq, nil
 		}
 	}
+	if ahead.Known && ahead.Mark == p.queued {
+		return ahead.Version, ahead.Exists, 0, nil
+	}
 	version, exists, err = c.disk.Head(p.id, key)
 	return version, exists, 0, err
+}
+
+// AppliedMark says how far a partition is applied, for Propose.Ahead; not ok while something is being applied.
+func (c *Core) AppliedMark(id ring.PartitionID) (mark uint64, ok bool) {
+	p := c.partitions[id]
+	if p == nil || p.applied != p.queued {
+		return 0, false
+	}
+	return p.applied, true
 }
 
 func (k *Condition) holds(version uint64, exists bool) bool {
