@@ -402,6 +402,40 @@ func TestBusyPastTheTail(t *testing.T) {
 	require.Equal(t, "w1: ok version 2; w2: ok version 3", r.told(0))
 }
 
+func TestBusyPastTheBytesOfTheTail(t *testing.T) {
+	r := opened(t)
+	core := r.nodes[0].core
+	require.Zero(t, core.tailBytes, "what is applied is no longer held")
+	core.cfg.MaxTailBytes = 1
+	r.nodes[1].unsynced = true
+	r.put(0, "w1", "a", 1, nil)
+	r.put(0, "w2", "b", 1, nil)
+	r.settle()
+	require.Equal(t, "w2: busy", r.told(0))
+	r.nodes[1].unsynced = false
+	r.settle()
+	require.Equal(t, "w1: ok version 2", r.told(0))
+	require.Zero(t, core.tailBytes)
+}
+
+// TestAheadIsUsedOnlyIfNothingWasApplied: what the caller read of a key is believed while it is still the newest.
+func TestAheadIsUsedOnlyIfNothingWasApplied(t *testing.T) {
+	r := opened(t)
+	core := r.nodes[0].core
+	mark, ok := core.AppliedMark(0)
+	require.True(t, ok)
+	version, exists, _, err := core.newest(core.partitions[0], []byte("a"), &Ahead{Known: true, Mark: mark, Version: 77, Exists: true})
+	require.NoError(t, err)
+	require.True(t, exists)
+	require.EqualValues(t, 77, version, "nothing was applied since")
+
+	r.put(0, "w", "b", 1, nil)
+	r.settle()
+	_, exists, _, err = core.newest(core.partitions[0], []byte("a"), &Ahead{Known: true, Mark: mark, Version: 77, Exists: true})
+	require.NoError(t, err)
+	require.False(t, exists, "something was applied since: the disk is asked")
+}
+
 func TestSilentMember(t *testing.T) {
 	r := opened(t)
 	r.cut["n3→n1"] = true
