@@ -169,6 +169,9 @@ func TestDevCommands(t *testing.T) {
 		{exit.Usage, []string{"gateway", "--http", "0.0.0.0:0"}},
 		{exit.Failed, []string{"get", "x", "--addr", "http://127.0.0.1:1"}},
 		{exit.OK, []string{"wait", "--healthy", "--addr", "http://127.0.0.1:1," + d.addr}},
+		{exit.Failed, []string{"wait", "--healthy", "--timeout", "200ms", "--addr", "http://127.0.0.1:1"}},
+		{exit.Usage, []string{"wait", "--healthy", "--timeout", "0s"}},
+		{exit.Usage, []string{"wait", "--healthy", "now"}},
 		{exit.OK, []string{"members"}},
 		{exit.OK, []string{"ring", "--node", "n1"}},
 		{exit.OK, []string{"locate", "greeting"}},
@@ -213,6 +216,22 @@ func oneMoreNode(t *testing.T, d *devRun) {
 	require.Equal(t, "n4", d.ok(t, "get", "through"))
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait(), "%s", output.String())
+	for deadline := time.Now().Add(healthyWithin); strings.Contains(lineOf(t, d.ok(t, "members"), "n4"), " up "); {
+		require.True(t, time.Now().Before(deadline), "n4 is not missed")
+	}
+	d.ok(t, "wait", "--healthy") // it held nothing
+}
+
+// lineOf is the line of output that begins with word.
+func lineOf(t *testing.T, output, word string) string {
+	t.Helper()
+	for line := range strings.Lines(output) {
+		if strings.HasPrefix(line, word+" ") {
+			return line
+		}
+	}
+	t.Fatalf("no line of %s in:\n%s", word, output)
+	return ""
 }
 
 func TestDevProcesses(t *testing.T) {
@@ -235,6 +254,13 @@ func TestDevProcesses(t *testing.T) {
 	d.ok(t, "dev", "start", "n2", "--data", data)
 	d.ok(t, "wait", "--healthy")
 	require.Equal(t, "hello", d.ok(t, "get", "greeting"))
+
+	d.ok(t, "dev", "kill", "c1", "--data", data)
+	_, code = d.kring(t, nil, "wait", "--healthy", "--timeout", "200ms")
+	require.Equal(t, exit.Failed, code, "nobody knows")
+	require.Equal(t, "hello", d.ok(t, "get", "greeting"), "reads go on")
+	d.ok(t, "dev", "start", "c1", "--data", data)
+	d.ok(t, "wait", "--healthy")
 	d.stop(t)
 
 	// The same directory is the same cluster, however it is run and wherever it was moved.

@@ -114,6 +114,9 @@ func TestOneProcess(t *testing.T) {
 	t.Run("keys", func(t *testing.T) { testKeys(t, f) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, f) })
 	t.Run("bad escapes", func(t *testing.T) { testBadEscapes(t, f) })
+	t.Run("wrong methods", func(t *testing.T) { testWrongMethods(t, f) })
+	t.Run("a large value of untold length", func(t *testing.T) { testLargeChunked(t, f) })
+	t.Run("targets", func(t *testing.T) { testTargets(t, f) })
 	t.Run("a node crashes and returns", func(t *testing.T) {
 		require.NoError(t, f.Kill("n2"))
 		require.NoError(t, f.Start("n2"))
@@ -190,10 +193,17 @@ func testRefusals(t *testing.T, f *fixture) {
 	}{
 		{"empty key", http.MethodPut, "/v1/kv/", []byte("x"), http.StatusBadRequest, "bad_request"},
 		{"empty key in base64", http.MethodGet, "/v1/kv-base64/", nil, http.StatusBadRequest, "bad_request"},
+		{"empty key, PUT in base64", http.MethodPut, "/v1/kv-base64/", []byte("x"), http.StatusBadRequest, "bad_request"},
+		{"empty key, DELETE", http.MethodDelete, "/v1/kv/", nil, http.StatusBadRequest, "bad_request"},
+		{
+			"4,097 bytes in base64", http.MethodPut, "/v1/kv-base64/" + base64.RawURLEncoding.EncodeToString(make([]byte, 4097)),
+			[]byte("x"), http.StatusRequestURITooLong, "key_too_long",
+		},
+		{"4,097 bytes, escaped", http.MethodGet, "/v1/kv/" + strings.Repeat("%6b", 4097), nil, http.StatusRequestURITooLong, "key_too_long"},
 		{"no base64", http.MethodGet, "/v1/kv-base64/a*b", nil, http.StatusBadRequest, "bad_request"},
 		{"4,097 bytes", http.MethodPut, "/v1/kv/" + strings.Repeat("k", 4097), []byte("x"), http.StatusRequestURITooLong, "key_too_long"},
 		{"large value", http.MethodPut, "/v1/kv/large", make([]byte, 1<<20+1), http.StatusRequestEntityTooLarge, "value_too_large"},
-		{"wrong method", http.MethodPatch, "/v1/kv/x", nil, http.StatusMethodNotAllowed, "method_not_allowed"},
+		{"large value, key in base64", http.MethodPut, "/v1/kv-base64/eA", make([]byte, 1<<20+1), http.StatusRequestEntityTooLarge, "value_too_large"},
 		{"absent", http.MethodGet, "/v1/kv/absent", nil, http.StatusNotFound, "not_found"},
 	}
 	for _, test := range tests {
@@ -205,24 +215,54 @@ func testRefusals(t *testing.T, f *fixture) {
 			require.NoError(t, json.Unmarshal(body, &problem))
 			require.Equal(t, test.code, problem.Code)
 			require.Equal(t, "none", problem.Outcome)
-			if test.status == http.StatusMethodNotAllowed {
-				require.Contains(t, response.Header.Get("Allow"), http.MethodPut)
-			}
 		})
 	}
+}
+
+func testWrongMethods(t *testing.T, f *fixture) {
+	for path, allowed := range map[string][]string{
+		"/v1/kv/x":         {http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete},
+		"/v1/kv-base64/eA": {http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete},
+		"/v1/cluster":      {http.MethodGet},
+	} {
+		for _, method := range []string{http.MethodPatch, http.MethodPost} {
+			response, body := call(t, method, f.bases[0]+path, nil)
+			require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode, "%s %s: %s", method, path, body)
+			require.Contains(t, string(body), "method_not_allowed")
+			got := strings.Split(response.Header.Get("Allow"), ", ")
+			require.Subset(t, got, allowed, "%s %s", method, path)
+			require.NotContains(t, got, method)
+		}
+	}
+}
+
+// The gateway learns only while it reads that such a value is too large.
+func testLargeChunked(t *testing.T, f *fixture) {
+	url := f.bases[0] + "/v1/kv/large-chunked"
+	body := struct{ io.Reader }{bytes.NewReader(make([]byte, 1<<20+1))} // its length is hidden
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, body)
+	require.NoError(t, err)
+	response, err := plainHTTP.Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
+	response, _ = call(t, http.MethodGet, url, nil)
+	require.Equal(t, http.StatusNotFound, response.StatusCode, "nothing of it is kept")
 }
 
 // Clients refuse to send these; a socket does not.
 func testBadEscapes(t *testing.T, f *fixture) {
 	address := strings.TrimPrefix(f.bases[0], "http://")
-	for _, path := range []string{"/v1/kv/%zz", "/v1/kv/%", "/v1/kv/a%2"} {
+	for _, line := range []string{
+		"GET /v1/kv/%zz", "GET /v1/kv/%", "GET /v1/kv/a%2", "PUT /v1/kv/%g0", "DELETE /v1/kv/%2", "GET /v1/kv-base64/%zz",
+	} {
 		connection, err := net.Dial("tcp", address)
 		require.NoError(t, err)
-		_, err = fmt.Fprintf(connection, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, address)
+		_, err = fmt.Fprintf(connection, "%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", line, address)
 		require.NoError(t, err)
 		response, err := http.ReadResponse(bufio.NewReader(connection), nil)
 		require.NoError(t, err)
-		require.Equal(t, http.StatusBadRequest, response.StatusCode, path)
+		require.Equal(t, http.StatusBadRequest, response.StatusCode, line)
 		require.Equal(t, "application/problem+json", response.Header.Get("Content-Type"))
 		require.NoError(t, response.Body.Close())
 		require.NoError(t, connection.Close())

@@ -34,6 +34,7 @@ func TestProcesses(t *testing.T) {
 		run  func(t *testing.T, f *fixture, n int)
 	}{
 		{"every process killed", testKillAll},
+		{"one process killed at work", testKilledAtWork},
 		{"no coordinators", testNoCoordinators},
 		{"one node away", testNodeAway},
 	} {
