@@ -19,6 +19,28 @@ func bodyTime(size, rate int64) time.Duration {
 	return time.Duration(float64(size) / float64(rate) * float64(time.Second))
 }
 
+// bodyState is how far the request's body has been read.
+type bodyState uint8
+
+const (
+	bodyDone   bodyState = iota // there is none, or it has been read to its end
+	bodyUnread                  // announced, and nothing limits how long it takes to come
+	bodyTimed                   // being read: a deadline is set
+)
+
+// leaveBody is for an answer that goes out ahead of the request's body: net/http must not wait for that. It reads the rest
+// of a body before it writes an answer's header if the connection is to stay open, and some of it afterwards if not, both
+// without a bound in time; so a sender that stalls would hold its request's place and its connection for ever.
+func (x *exchange) leaveBody(header http.Header) {
+	header["Connection"] = valuesClose
+	if x.body != bodyUnread {
+		return
+	}
+	x.body = bodyTimed
+	// A writer without a connection has nothing to wait for, and any other error says that the connection has ended.
+	_ = http.NewResponseController(x.ResponseWriter).SetReadDeadline(time.Now().Add(x.gateway.config.BodyGrace))
+}
+
 // readBody reads a PUT's body whole, bounded in bytes, in time, and in what all requests hold together. Whatever it
 // holds is given back by release, which must be called whether or not there is an error. The slice is fresh: the client
 // may hold on to it after it has answered.
@@ -29,7 +51,7 @@ func (g *Gateway) readBody(x *exchange, r *http.Request) (body []byte, release f
 	if r.ContentLength == 0 {
 		return nil, nothing, nil
 	}
-	b := bodyReader{gateway: g, started: time.Now(), control: http.NewResponseController(x.ResponseWriter)}
+	b := bodyReader{gateway: g, exchange: x, started: time.Now(), control: http.NewResponseController(x.ResponseWriter)}
 	// MaxBytesReader must see net/http's own writer: that is how the connection learns not to read on.
 	b.source = http.MaxBytesReader(x.ResponseWriter, r.Body, g.config.MaxValueBytes)
 	release = func() { g.bodyBytes.Add(-b.held) }
@@ -45,6 +67,7 @@ func (g *Gateway) readBody(x *exchange, r *http.Request) (body []byte, release f
 	if err := b.setDeadline(time.Time{}); err != nil {
 		return nil, release, err
 	}
+	x.body = bodyDone
 	return body, release, nil
 }
 
@@ -53,11 +76,12 @@ func (g *Gateway) tooLarge() error {
 }
 
 type bodyReader struct {
-	gateway *Gateway
-	source  io.Reader
-	control *http.ResponseController
-	started time.Time
-	held    int64 // of Gateway.bodyBytes
+	gateway  *Gateway
+	exchange *exchange
+	source   io.Reader
+	control  *http.ResponseController
+	started  time.Time
+	held     int64 // of Gateway.bodyBytes
 }
 
 // hold takes n more bytes of the bound that all requests share.
@@ -118,6 +142,7 @@ func (b *bodyReader) readChunked() ([]byte, error) {
 // allow sets the time by which the first size bytes must have arrived.
 func (b *bodyReader) allow(size int) error {
 	c := &b.gateway.config
+	b.exchange.body = bodyTimed
 	return b.setDeadline(b.started.Add(c.BodyGrace + bodyTime(int64(size), c.BodyBytesPerSec)))
 }
 

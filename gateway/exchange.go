@@ -24,6 +24,8 @@ type exchange struct {
 	node      time.Duration // spent in client calls; 0: none made
 	requestID string        // as the client gave it; empty: mint number
 	number    uint64
+	body      bodyState
+	held      int64 // of Gateway.answerBytes
 
 	text   []byte
 	fields []field
@@ -58,6 +60,9 @@ func (x *exchange) WriteHeader(status int) {
 	}
 	x.status = status
 	header := x.Header()
+	if x.body != bodyDone {
+		x.leaveBody(header)
+	}
 	header["X-Content-Type-Options"] = valuesNoSniff
 	if x.requestID != "" {
 		x.text = append(x.text, x.requestID...)

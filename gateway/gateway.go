@@ -26,12 +26,13 @@ type Gateway struct {
 	origins  *http.CrossOriginProtection
 	idPrefix string // of minted request ids
 
-	numbers   atomic.Uint64 // of requests
-	inFlight  atomic.Int64  // requests under /v1, at most config.MaxInFlight
-	bodyBytes atomic.Int64  // held for PUT bodies, at most config.MaxBodyBytes
-	stopping  atomic.Bool
-	ring      ringCache
-	counting  sync.Mutex // held by the one audit of copies that may run
+	numbers     atomic.Uint64 // of requests
+	inFlight    atomic.Int64  // requests under /v1, at most config.MaxInFlight
+	bodyBytes   atomic.Int64  // held for PUT bodies, at most config.MaxBodyBytes
+	answerBytes atomic.Int64  // of values being sent, at most config.MaxAnswerBytes; small ones are not counted
+	stopping    atomic.Bool
+	ring        ringCache
+	counting    sync.Mutex // held by the one audit of copies that may run
 }
 
 // New checks config and builds a gateway. It starts nothing and does not yet accept connections.

@@ -71,6 +71,9 @@ func (g *Gateway) read(x *exchange, r *http.Request, call readCall) (v client.Va
 	v, err = call(ctx, key)
 	x.node = time.Since(x.started)
 	x.appendOrigin(&v.Result)
+	if err == nil {
+		err = x.holdValue(v.Value)
+	}
 	if err != nil {
 		return v, false, err
 	}
@@ -94,6 +97,26 @@ func (g *Gateway) read(x *exchange, r *http.Request, call readCall) (v client.Va
 		x.field("Kring-Ttl")
 	}
 	return v, false, nil
+}
+
+// smallValue is the size up to which a value being sent is not counted: MaxInFlight of them are 32 MiB by default, and
+// they mostly fit net/http's buffers, so that a slow reader does not hold them anyway.
+const smallValue = 4 << 10
+
+// holdValue takes value's size of the bound that all answers share; it is given back when x is finished. The client has the
+// value already, so this bounds what slow readers hold, not what comes in at one moment.
+func (x *exchange) holdValue(value []byte) error {
+	n := int64(len(value))
+	if n <= smallValue {
+		return nil
+	}
+	// One value alone is let through whatever its size, or it could never be sent.
+	if now := x.gateway.answerBytes.Add(n); now > x.gateway.config.MaxAnswerBytes && now > n {
+		x.gateway.answerBytes.Add(-n)
+		return kverr.Retry(kverr.Busy, time.Second, "this gateway is sending as many bytes of values as it takes at a time")
+	}
+	x.held = n
+	return nil
 }
 
 // secondsLeft rounds up: a value that is still there has at least a second.

@@ -59,10 +59,14 @@ func newMetrics(g *Gateway) (*metrics, error) {
 	bodyBytes := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "kring_gateway_http_body_bytes", Help: "Bytes held for the bodies of PUTs under way.",
 	}, func() float64 { return float64(g.bodyBytes.Load()) })
+	answerBytes := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "kring_gateway_http_answer_bytes", Help: "Bytes of values over 4 KiB being sent.",
+	}, func() float64 { return float64(g.answerBytes.Load()) })
 
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.requests, durations, m.sent, m.unsent, m.panics, m.heartbeats, inFlight, bodyBytes, newStatsCollector(g.config.Client),
+		m.requests, durations, m.sent, m.unsent, m.panics, m.heartbeats, inFlight, bodyBytes, answerBytes,
+		newStatsCollector(g.config.Client),
 	} {
 		errs = append(errs, g.registry.Register(c))
 	}
@@ -105,9 +109,9 @@ func (m *metrics) count(method string, status int, took time.Duration, sent int6
 // statsCollector turns one reading of the client's counters into metrics. The first two show that the coordinators are
 // not on the path of requests.
 type statsCollector struct {
-	client                                                         Cluster
-	requests, master, attempts, frames, updates                    *prometheus.Desc
-	tableVersion, watchConnected, inFlight, partitions, membersNow *prometheus.Desc
+	client                                                                  Cluster
+	requests, master, attempts, frames, updates, waitRefused                *prometheus.Desc
+	tableVersion, watchConnected, inFlight, waiting, partitions, membersNow *prometheus.Desc
 }
 
 func newStatsCollector(client Cluster) *statsCollector {
@@ -124,6 +128,8 @@ func newStatsCollector(client Cluster) *statsCollector {
 		tableVersion:   desc("table_version", "Version of the table held; 0: none."),
 		watchConnected: desc("watch_connected", "1 while the table is being followed at a coordinator."),
 		inFlight:       desc("client_in_flight", "Requests waiting for nodes."),
+		waiting:        desc("client_waiting", "Requests being tried again because a node refused them or is away; bounded."),
+		waitRefused:    desc("client_wait_refused_total", "Requests answered 503 at once because so many were being tried again."),
 		partitions:     desc("partitions", "Partitions in the table held; 0: not formed."),
 		membersNow:     desc("members", "Nodes in the table held."),
 	}
@@ -132,8 +138,8 @@ func newStatsCollector(client Cluster) *statsCollector {
 // Describe lists the metrics.
 func (s *statsCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		s.requests, s.master, s.attempts, s.frames, s.updates,
-		s.tableVersion, s.watchConnected, s.inFlight, s.partitions, s.membersNow,
+		s.requests, s.master, s.attempts, s.frames, s.updates, s.waitRefused,
+		s.tableVersion, s.watchConnected, s.inFlight, s.waiting, s.partitions, s.membersNow,
 	} {
 		out <- d
 	}
@@ -153,6 +159,7 @@ func (s *statsCollector) Collect(out chan<- prometheus.Metric) {
 	counter(s.attempts, stats.Attempts)
 	counter(s.frames, stats.Frames)
 	counter(s.updates, stats.TableUpdates)
+	counter(s.waitRefused, stats.WaitRefused)
 	gauge(s.tableVersion, float64(stats.TableVersion))
 	connected := 0.0
 	if stats.WatchConnected {
@@ -160,6 +167,7 @@ func (s *statsCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(s.watchConnected, connected)
 	gauge(s.inFlight, float64(stats.InFlight))
+	gauge(s.waiting, float64(stats.Waiting))
 	partitions, members := 0, 0
 	if table := s.client.Table(); table != nil {
 		partitions, members = len(table.Partitions), len(table.Members)

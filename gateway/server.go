@@ -96,6 +96,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ResponseWriter: w, gateway: g, request: r, started: time.Now(), requestID: incomingRequestID(r.Header),
 		number: g.numbers.Add(1), text: x.text[:0], fields: x.fields[:0],
 	}
+	if r.ContentLength != 0 {
+		x.body = bodyUnread
+	}
 	defer g.finish(x)
 	g.serve(x, r)
 }
@@ -140,6 +143,9 @@ func (g *Gateway) finish(x *exchange) {
 			x.fail(x.request, errPanic)
 			problem = nil
 		}
+	}
+	if x.held > 0 {
+		g.answerBytes.Add(-x.held)
 	}
 	g.metrics.count(x.request.Method, x.status, time.Since(x.started), x.written)
 	*x = exchange{text: x.text, fields: x.fields}
