@@ -64,6 +64,9 @@ func TestMovedPartitionCostsOneHop(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, v.Attempts)
 	require.Equal(t, first.Version, c.Table().Version, "a node's word changes a partition, not the version")
+	p := ring.PartitionOf([]byte("k"), uint32(len(first.Partitions)))
+	require.Equal(t, second.Partitions[p].Epoch, c.Table().Partitions[p].Epoch)
+	require.Equal(t, first.Partitions, c.CoordinatorsTable().Partitions, "nor what the coordinators have said")
 }
 
 func TestNodeThatIsBehindSendsTheClientToTheMaster(t *testing.T) {
