@@ -40,6 +40,8 @@ type Coordinators struct {
 	conns     map[string]*seedConn
 	preferred string // asked first: it answered last, or the one before it failed
 	closed    bool
+	named     uint64         // the newest version of the table that an answer named
+	watchers  []func(uint64) // told of it
 }
 
 // seedConn is one connection and how many calls use it now. It is closed once it is no seed's any more and idle.
@@ -63,12 +65,16 @@ func NewCoordinators(cfg CoordinatorsConfig) (*Coordinators, error) {
 // Register announces a node's start; see CoordinatorService. WrongCluster and WrongStore are final and returned at once. It
 // goes on trying until ctx ends.
 func (c *Coordinators) Register(ctx context.Context, req *kringv1.RegisterRequest) (*kringv1.RegisterResponse, error) {
-	return failover(ctx, c, kringv1.CoordinatorServiceClient.Register, req)
+	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.Register, req, nil)
+	c.name(resp.GetTableVersion())
+	return resp, err
 }
 
 // Heartbeat reports to the leader. ctx should end before the next heartbeat is due.
 func (c *Coordinators) Heartbeat(ctx context.Context, req *kringv1.HeartbeatRequest) (*kringv1.HeartbeatResponse, error) {
-	return failover(ctx, c, kringv1.CoordinatorServiceClient.Heartbeat, req)
+	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.Heartbeat, req, nil)
+	c.name(resp.GetTableVersion())
+	return resp, err
 }
 
 // ChangePartition asks for a new configuration. It may be repeated after an answer was lost: the epoch is then higher than
@@ -76,17 +82,56 @@ func (c *Coordinators) Heartbeat(ctx context.Context, req *kringv1.HeartbeatRequ
 func (c *Coordinators) ChangePartition(
 	ctx context.Context, req *kringv1.ChangePartitionRequest,
 ) (*kringv1.ChangePartitionResponse, error) {
-	return failover(ctx, c, kringv1.CoordinatorServiceClient.ChangePartition, req)
+	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.ChangePartition, req, nil)
+	c.name(resp.GetTableVersion())
+	return resp, err
 }
 
 // Locate asks where a key or a partition is.
 func (c *Coordinators) Locate(ctx context.Context, req *kringv1.LocateRequest) (*kringv1.LocateResponse, error) {
-	return failover(ctx, c, kringv1.CoordinatorServiceClient.Locate, req)
+	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.Locate, req, nil)
+	c.name(resp.GetTableVersion())
+	return resp, err
 }
 
-// GetCluster is health and load as the leader sees them.
+// GetCluster is health and load as the leader sees them. If no coordinator reaches a leader, it is what one of them knows: no
+// coordinator is then marked as leader, and WaitingFor says why.
 func (c *Coordinators) GetCluster(ctx context.Context) (*kringv1.GetClusterResponse, error) {
-	return failover(ctx, c, kringv1.CoordinatorServiceClient.GetCluster, &kringv1.GetClusterRequest{})
+	var resort *kringv1.GetClusterResponse // of those without a leader the one that knows most
+	ask := func(
+		cc kringv1.CoordinatorServiceClient, ctx context.Context, req *kringv1.GetClusterRequest, opts ...grpc.CallOption,
+	) (*kringv1.GetClusterResponse, error) {
+		resp, err := cc.GetCluster(ctx, req, opts...)
+		if err != nil || slices.ContainsFunc(resp.GetCoordinators(), (*kringv1.CoordinatorInfo).GetLeader) {
+			return resp, err
+		}
+		if resort == nil || resp.GetTableVersion() > resort.GetTableVersion() {
+			resort = resp
+		}
+		return nil, kverr.Newf(kverr.NotLeader, "it reaches no leader: it waits for %s", resp.GetWaitingFor())
+	}
+	lastResort := func() (*kringv1.GetClusterResponse, bool) { return resort, resort != nil }
+	return failover(ctx, c, ask, &kringv1.GetClusterRequest{}, lastResort)
+}
+
+// tell has f called with every version of the table that an answer names, the newest one so far at once.
+func (c *Coordinators) tell(f func(version uint64)) {
+	c.mu.Lock()
+	c.watchers = append(c.watchers, f)
+	named := c.named
+	c.mu.Unlock()
+	f(named)
+}
+
+// name notes a version of the table that an answer named; 0 is none.
+func (c *Coordinators) name(version uint64) {
+	c.mu.Lock()
+	c.named = max(c.named, version)
+	watchers := c.watchers
+	c.mu.Unlock()
+	for _, f := range watchers {
+		f(version)
+	}
 }
 
 // Close closes all connections; calls under way end with an error. Later calls fail.
@@ -102,11 +147,12 @@ func (c *Coordinators) Close() error {
 	return errors.Join(errs...)
 }
 
-// failover makes one call at one coordinator after the other until one answers with success or a final error, or ctx ends.
+// failover makes one call at one coordinator after the other until one answers with success or a final error, or ctx ends. If
+// lastResort is not nil and has something after all were asked once, that is the answer.
 func failover[Request, Response any](
 	ctx context.Context, c *Coordinators,
 	call func(kringv1.CoordinatorServiceClient, context.Context, Request, ...grpc.CallOption) (Response, error),
-	req Request,
+	req Request, lastResort func() (Response, bool),
 ) (Response, error) {
 	var none Response
 	b := backoff{base: seedsBackoffBase, max: seedsBackoffMax}
@@ -126,6 +172,11 @@ func failover[Request, Response any](
 			c.prefer(seeds[(i+1)%len(seeds)])
 			if ctx.Err() != nil {
 				break
+			}
+		}
+		if lastResort != nil {
+			if resp, ok := lastResort(); ok {
+				return resp, nil
 			}
 		}
 		if !pause(ctx, b.next()) {

@@ -126,8 +126,10 @@ type fakeCoordinator struct {
 	table   *ring.Table
 	history []*ring.Table // former tables, to make changes from
 	changed chan struct{}
-	refusal error // Locate, Register and the like answer with this if set
-	keep    bool  // refusal does not concern streams that are open
+	// leaderless ends streams after the table, and has GetCluster name no leader.
+	leaderless atomic.Bool
+	refusal    error // Locate, Register and the like answer with this if set
+	keep       bool  // refusal does not concern streams that are open
 }
 
 func startCoordinator(t testing.TB, table *ring.Table) *fakeCoordinator {
@@ -217,6 +219,9 @@ func (c *fakeCoordinator) WatchRing(
 			}
 		}
 		sent = table
+		if c.leaderless.Load() {
+			return kverr.ToGRPC(kverr.New(kverr.Unavailable, "no leader"))
+		}
 		select {
 		case <-changed:
 		case <-stream.Context().Done():
@@ -260,7 +265,10 @@ func (c *fakeCoordinator) GetCluster(context.Context, *kringv1.GetClusterRequest
 	if refusal != nil {
 		return nil, kverr.ToGRPC(refusal)
 	}
-	return &kringv1.GetClusterResponse{TableVersion: table.Version, Formed: table.Formed(), WaitingFor: "2 more nodes"}, nil
+	return &kringv1.GetClusterResponse{
+		TableVersion: table.Version, Formed: table.Formed(), WaitingFor: "2 more nodes",
+		Coordinators: []*kringv1.CoordinatorInfo{{Id: c.address, Leader: !c.leaderless.Load()}},
+	}, nil
 }
 
 // tableOf lays out 16 partitions in turn over nodes, one copy each.

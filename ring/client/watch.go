@@ -24,11 +24,20 @@ const (
 	watchBackoffMax  = time.Second
 )
 
+const (
+	// watchSettled is how long a stream without news must have lasted not to count as a failure: one from a coordinator
+	// that has no leader ends as soon as it has said what it knows, and must not be asked for at once again and again.
+	watchSettled = time.Second
+	// defaultExpectWithin is far above the time that a decision takes to every coordinator that is not cut off.
+	defaultExpectWithin = 2 * time.Second
+)
+
 // WatcherConfig says what to follow.
 type WatcherConfig struct {
 	Coordinators *Coordinators // whom to follow. Required; stays the caller's to close
 	ClusterID    string        // refuses any other cluster; empty takes the first one met
 	Logger       *slog.Logger  // nil: slog.Default
+	ExpectWithin time.Duration // see Watcher.Expect; 0: 2 s
 }
 
 // Watcher holds the newest table of the ring it has heard of, and follows its changes from any coordinator. With no
@@ -49,6 +58,8 @@ type Watcher struct {
 	changed chan struct{} // closed and replaced when something is published, or lastErr is set
 	lastErr error         // why the last attempt to follow ended; nil while connected
 	resync  bool          // the next stream starts with the whole table
+
+	expected expectation
 }
 
 // NewWatcher makes a watcher. It follows nothing before Run.
@@ -59,9 +70,14 @@ func NewWatcher(cfg WatcherConfig) (*Watcher, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Watcher{
+	if cfg.ExpectWithin <= 0 {
+		cfg.ExpectWithin = defaultExpectWithin
+	}
+	w := &Watcher{
 		cfg: cfg, clusterID: cfg.ClusterID, overlay: map[ring.PartitionID]ring.Partition{}, changed: make(chan struct{}),
-	}, nil
+	}
+	cfg.Coordinators.tell(w.Expect)
+	return w, nil
 }
 
 // Table is the newest table, nil before the first. It may be that of a cluster that has not formed yet.
@@ -103,11 +119,11 @@ func (w *Watcher) Run(ctx context.Context, onTable func(*ring.Table)) error {
 		}
 		strangers := 0
 		for _, address := range seeds {
-			heard, err := w.follow(ctx, address, onTable)
+			heard, settled, err := w.follow(ctx, address, onTable)
 			if ctx.Err() != nil {
 				break
 			}
-			if heard {
+			if settled {
 				b.reset()
 			}
 			if kverr.CodeOf(err) == kverr.WrongCluster {
@@ -115,7 +131,7 @@ func (w *Watcher) Run(ctx context.Context, onTable func(*ring.Table)) error {
 				w.strangers.Store(strangers == len(seeds))
 			}
 			w.failed(fmt.Errorf("coordinator %s: %w", address, err))
-			if heard || said[address] != err.Error() {
+			if heard && settled || said[address] != err.Error() {
 				w.log(ctx, address, err)
 			}
 			said[address] = err.Error()
@@ -135,15 +151,20 @@ func (w *Watcher) log(ctx context.Context, address string, err error) {
 		"error", err)
 }
 
-// follow takes news from one coordinator until the stream ends, and reports whether there was any.
-func (w *Watcher) follow(ctx context.Context, address string, onTable func(*ring.Table)) (heard bool, err error) {
+// follow takes what one coordinator sends until the stream ends. It reports whether anything came, and whether that was
+// news or at least lasted.
+func (w *Watcher) follow(ctx context.Context, address string, onTable func(*ring.Table)) (heard, settled bool, err error) {
 	conn, release, err := w.cfg.Coordinators.acquire(address)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer release()
-	ctx, cancel := context.WithCancel(ctx) // ends the stream when its news cannot be used
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx) // ends the stream when its news cannot be used
+	defer cancel(nil)
+	w.begin(cancel)
+	defer w.end()
+	started := time.Now()
+	defer func() { settled = settled || heard && time.Since(started) > watchSettled }()
 	// at is this coordinator's own table: it may be behind what another one gave, and its changes build on its own.
 	at, clusterID := w.position()
 	req := &kringv1.WatchRingRequest{ClusterId: clusterID}
@@ -152,23 +173,33 @@ func (w *Watcher) follow(ctx context.Context, address string, onTable func(*ring
 	}
 	stream, err := kringv1.NewCoordinatorServiceClient(conn).WatchRing(ctx, req)
 	if err != nil {
-		return false, kverr.FromGRPC(err)
+		return false, false, kverr.FromGRPC(err)
 	}
 	defer w.connected.Store(false)
 	for {
 		resp, err := stream.Recv()
 		if err != nil {
-			return heard, kverr.FromGRPC(err)
+			return heard, settled, streamError(ctx, err)
 		}
 		heard = true
 		if at, err = w.advance(at, resp); err != nil {
-			return heard, err
+			return heard, settled, err
 		}
 		w.connected.Store(true)
-		if t := w.take(at); t != nil && onTable != nil {
+		t := w.take(at)
+		settled = settled || t != nil
+		if t != nil && onTable != nil {
 			onTable(t)
 		}
 	}
+}
+
+// streamError is why a stream ended, be it that it was given up here.
+func streamError(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); kverr.CodeOf(cause) == kverr.Unavailable {
+		return cause
+	}
+	return kverr.FromGRPC(err)
 }
 
 // advance applies one message to the table the stream is at.
@@ -245,6 +276,7 @@ func (w *Watcher) take(t *ring.Table) *ring.Table {
 		return nil
 	}
 	w.base, w.resync = t, false
+	w.reached()
 	w.updates.Add(1)
 	newer := make([]ring.Partition, 0, len(w.overlay))
 	for id, p := range w.overlay {

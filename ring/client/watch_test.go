@@ -21,9 +21,15 @@ var fakeMembers = []*fakeNode{{id: "n1", address: "127.0.0.1:1"}, {id: "n2", add
 // watch runs a watcher until the test ends.
 func watch(t *testing.T, clusterID string, seeds func() []string) (*Watcher, <-chan *ring.Table) {
 	t.Helper()
+	return watchWith(t, WatcherConfig{ClusterID: clusterID}, seeds)
+}
+
+func watchWith(t *testing.T, cfg WatcherConfig, seeds func() []string) (*Watcher, <-chan *ring.Table) {
+	t.Helper()
 	co, err := NewCoordinators(CoordinatorsConfig{Seeds: seeds})
 	require.NoError(t, err)
-	w, err := NewWatcher(WatcherConfig{Coordinators: co, ClusterID: clusterID, Logger: slog.New(slog.DiscardHandler)})
+	cfg.Coordinators, cfg.Logger = co, slog.New(slog.DiscardHandler)
+	w, err := NewWatcher(cfg)
 	require.NoError(t, err)
 	tables := make(chan *ring.Table, 64)
 	ctx, cancel := context.WithCancel(t.Context())
