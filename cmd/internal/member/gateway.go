@@ -68,7 +68,10 @@ func (m *Member) serveHTTP(
 		return nil, err
 	}
 	m.serve("client", func(ctx context.Context) error {
-		return b.run(ctx, client.Config{Seeds: seeds, DialOptions: plainText(), Logger: c.Logger})
+		return b.run(ctx, client.Config{
+			Seeds: seeds, DialOptions: plainText(), Logger: c.Logger,
+			MaxInFlight: config.MaxInFlight / 2, // a node that hangs cannot hold all places of the gateway
+		})
 	})
 	m.serve("gateway", g.Run)
 	return func() bool { return b.NotReady() == "" }, nil
