@@ -40,7 +40,7 @@ func takeCensus(self string, expected int, settings string, members []gossip.Mem
 		switch {
 		case m.Rivals > 0:
 			doubled = append(doubled, m.ID)
-		case m.Disk == gossip.DiskUsed:
+		case m.Disk == gossip.DiskUsed, m.Disk == gossip.DiskCatchingUp:
 			used = append(used, m.ID)
 		case m.Disk == gossip.DiskFresh:
 			fresh = append(fresh, m)
@@ -97,6 +97,16 @@ func digestOf(expected int, settings string, fresh []gossip.Member) uint64 {
 	return xxhash.Sum64String(b.String()) | 1
 }
 
+// beginLife takes a coordinator from an empty disk to one that counts.
+func (c *Coordinator) beginLife(ctx context.Context, d *disk) error {
+	if d.fresh {
+		if err := c.bootstrap(ctx); err != nil {
+			return err
+		}
+	}
+	return c.earnVote(ctx, d)
+}
+
 // bootstrap runs while the disk is fresh: until this coordinator has bootstrapped the others, or been reached by them.
 // Only the lowest id bootstraps, so that there is one first entry; a disk that holds it never bootstraps again.
 func (c *Coordinator) bootstrap(ctx context.Context) error {
@@ -108,7 +118,7 @@ func (c *Coordinator) bootstrap(ctx context.Context) error {
 	for {
 		if c.consensus.raft.LastIndex() > 0 {
 			c.setWaiting("")
-			return c.cfg.Gossip.SetDisk(gossip.DiskUsed)
+			return c.cfg.Gossip.SetDisk(gossip.DiskCatchingUp)
 		}
 		if err := c.bootstrapStep(time.Since(started)); err != nil {
 			return err

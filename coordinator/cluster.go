@@ -7,31 +7,63 @@ import (
 
 	"github.com/kringdb/kring/coordinator/gossip"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
 	"github.com/kringdb/kring/ring/ringpb"
 )
 
-// cluster is health and load as this coordinator sees them; loads are known to the leader alone.
+// cluster is health and load as the leader sees them. Only the leader comes here.
 func (c *Coordinator) cluster(context.Context, *kringv1.GetClusterRequest) (*kringv1.GetClusterResponse, error) {
-	now := time.Now()
-	s := c.machine.times()
-	coordinators, err := c.coordinatorInfos()
+	// Before everything decided is applied the table may be one of long ago, or none.
+	if err := c.checkLeading(); err != nil {
+		return nil, err
+	}
+	resp, err := c.clusterFrom(c.cfg.ID)
+	if err == nil && !resp.GetFormed() {
+		resp.WaitingFor = c.waitingText()
+	}
+	return resp, err
+}
+
+// clusterWithoutLeader is what this coordinator knows when the leader's view is not to be had: cause says why.
+func (c *Coordinator) clusterWithoutLeader(cause error) (*kringv1.GetClusterResponse, error) {
+	resp, err := c.clusterFrom("")
 	if err != nil {
 		return nil, err
 	}
-	resp := &kringv1.GetClusterResponse{
-		Settings: ringpb.FromSettings(s.table.Settings), TableVersion: s.table.Version, Formed: s.table.Formed(),
-		Coordinators: coordinators, Nodes: c.nodeInfos(s, now), Gateways: c.beats.gatewayList(now), Problems: problems(s),
-		ExpectedCoordinators: uint32(c.cfg.BootstrapCoordinators), ExpectedNodes: uint32(c.cfg.BootstrapNodes),
-	}
-	if !resp.GetFormed() || c.consensus.leader() == "" {
+	switch text := c.waiting.Load(); {
+	case text != nil && *text != "":
+		resp.WaitingFor = *text
+	case c.consensus.leader() == "":
 		resp.WaitingFor = c.waitingText()
+	default:
+		resp.WaitingFor = "an answer of the leader: " + kverr.As(cause).Message
+	}
+	// A coordinator whose disk has been used waits for nobody's first start, though its table may look like that: it is
+	// read back from the log only once there is a leader.
+	if c.consensus.raft.LastIndex() > 0 {
+		resp.ExpectedCoordinators, resp.ExpectedNodes = 0, 0
 	}
 	return resp, nil
 }
 
-// coordinatorInfos are raft's voters, and before there are any those that gossip knows.
-func (c *Coordinator) coordinatorInfos() ([]*kringv1.CoordinatorInfo, error) {
+// clusterFrom is health and load as this coordinator sees them; loads are known to the leader alone.
+func (c *Coordinator) clusterFrom(leader string) (*kringv1.GetClusterResponse, error) {
+	now := time.Now()
+	s := c.machine.times()
+	coordinators, err := c.coordinatorInfos(leader)
+	if err != nil {
+		return nil, err
+	}
+	return &kringv1.GetClusterResponse{
+		Settings: ringpb.FromSettings(s.table.Settings), TableVersion: s.table.Version, Formed: s.table.Formed(),
+		Coordinators: coordinators, Nodes: c.nodeInfos(s, now), Gateways: c.beats.gatewayList(now), Problems: problems(s),
+		ExpectedCoordinators: uint32(c.cfg.BootstrapCoordinators), ExpectedNodes: uint32(c.cfg.BootstrapNodes),
+	}, nil
+}
+
+// coordinatorInfos are raft's voters, and before there are any those that gossip knows. leader is empty for none.
+func (c *Coordinator) coordinatorInfos(leader string) ([]*kringv1.CoordinatorInfo, error) {
 	byID := map[string]gossip.Member{}
 	var ids []string
 	for _, m := range c.cfg.Gossip.Members() {
@@ -50,7 +82,6 @@ func (c *Coordinator) coordinatorInfos() ([]*kringv1.CoordinatorInfo, error) {
 			ids = append(ids, string(s.ID))
 		}
 	}
-	leader := c.consensus.leader()
 	var out []*kringv1.CoordinatorInfo
 	for _, id := range ids {
 		m := byID[id]
@@ -145,19 +176,27 @@ func (c *Coordinator) waitingText() string {
 		return *text
 	}
 	if c.consensus.leader() == "" {
-		infos, err := c.coordinatorInfos()
-		if err != nil {
-			return err.Error()
-		}
-		alive := 0
-		for _, i := range infos {
-			if i.GetAlive() {
-				alive++
-			}
-		}
-		return fmt.Sprintf("an election: %d of %d coordinators are alive, %d must be", alive, len(infos), len(infos)/2+1)
+		return "a leader, none is elected: " + c.electionText()
 	}
 	return "the leader to give the cluster its id and lay it out"
+}
+
+// electionText says, where there is no leader, what an election waits for.
+func (c *Coordinator) electionText() string {
+	if text := c.waiting.Load(); text != nil && *text != "" {
+		return *text
+	}
+	infos, err := c.coordinatorInfos("")
+	if err != nil {
+		return err.Error()
+	}
+	alive := 0
+	for _, i := range infos {
+		if i.GetAlive() {
+			alive++
+		}
+	}
+	return fmt.Sprintf("%d of %d coordinators are alive, %d must be", alive, len(infos), len(infos)/2+1)
 }
 
 func (c *Coordinator) setWaiting(text string) { c.waiting.Store(&text) }

@@ -23,6 +23,7 @@ const (
 	DefaultSilentAfter    = 750 * time.Millisecond
 	DefaultHungAfter      = 3 * time.Second
 	DefaultRaftTimeout    = 800 * time.Millisecond
+	DefaultLeaderless     = 3 * time.Second
 	DefaultStopTimeout    = 2 * time.Second
 )
 
@@ -47,7 +48,10 @@ type Config struct {
 	SilentAfter    time.Duration // no heartbeat for so long and dead by gossip: the node is down
 	HungAfter      time.Duration // no heartbeat for so long: the node is down whatever gossip says; at least SilentAfter
 	RaftTimeout    time.Duration // a follower that hears nothing of the leader for this to twice this stands for election
-	StopTimeout    time.Duration // calls under way get so long to end at a stop
+	// LeaderlessAfter is how long no leader must be known for watchers to be sent to another coordinator: longer than an
+	// election takes, at least twice RaftTimeout.
+	LeaderlessAfter time.Duration
+	StopTimeout     time.Duration // calls under way get so long to end at a stop
 
 	GRPCOptions []grpc.ServerOption
 	DialOptions []grpc.DialOption // to other coordinators; must hold transport credentials
@@ -67,6 +71,7 @@ func DefaultConfig() Config {
 		SilentAfter:           DefaultSilentAfter,
 		HungAfter:             DefaultHungAfter,
 		RaftTimeout:           DefaultRaftTimeout,
+		LeaderlessAfter:       DefaultLeaderless,
 		StopTimeout:           DefaultStopTimeout,
 	}
 }
@@ -149,6 +154,9 @@ func (c *Config) validateTimes() error {
 	}
 	if c.RaftTimeout < 100*time.Millisecond || c.RaftTimeout > time.Minute {
 		bad("raft-timeout is %s: write 100ms to 1m", c.RaftTimeout)
+	}
+	if c.LeaderlessAfter < 2*c.RaftTimeout {
+		bad("leaderless-after is %s: write at least two raft timeouts, %s", c.LeaderlessAfter, 2*c.RaftTimeout)
 	}
 	if c.StopTimeout <= 0 {
 		bad("stop-timeout is %s: write more than 0, such as %s", c.StopTimeout, DefaultStopTimeout)

@@ -27,9 +27,9 @@ const (
 
 // consensus is raft with what it stands on.
 type consensus struct {
-	raft      *raft.Raft
-	transport *raft.NetworkTransport
-	logger    *slog.Logger
+	raft   *raft.Raft
+	votes  *votes // raft's network
+	logger *slog.Logger
 }
 
 // startConsensus owns the listener from here on, failing or not.
@@ -39,6 +39,7 @@ func startConsensus(cfg *Config, d *disk, m *machine) (*consensus, error) {
 		Stream:  newStream(cfg.RaftListener, cfg.RaftAdvertise, cfg.Gossip.ClusterName()),
 		MaxPool: raftPooledConnections, Timeout: raftTransportTimeout, Logger: logger,
 	})
+	v := newVotes(transport, !d.isNew, func() bool { return mostAreNew(cfg.BootstrapCoordinators, cfg.Gossip.Members()) })
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(cfg.ID)
 	rc.HeartbeatTimeout, rc.ElectionTimeout = cfg.RaftTimeout, cfg.RaftTimeout
@@ -47,11 +48,11 @@ func startConsensus(cfg *Config, d *disk, m *machine) (*consensus, error) {
 	rc.SnapshotInterval, rc.SnapshotThreshold, rc.TrailingLogs = snapshotEvery, snapshotThreshold, trailingEntries
 	rc.Logger = logger
 	rc.NoLegacyTelemetry = true
-	r, err := raft.NewRaft(rc, m, d.log, d.log, d.snapshots, transport)
+	r, err := raft.NewRaft(rc, m, d.log, d.log, d.snapshots, v)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("coordinator: raft: %w", err), transport.Close())
+		return nil, errors.Join(fmt.Errorf("coordinator: raft: %w", err), v.Close())
 	}
-	c := &consensus{raft: r, transport: transport, logger: cfg.Logger}
+	c := &consensus{raft: r, votes: v, logger: cfg.Logger}
 	if err := c.checkAddress(cfg.ID, cfg.RaftAdvertise); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
@@ -143,7 +144,7 @@ func (c *consensus) transfer() {
 
 func (c *consensus) close() error {
 	err := c.raft.Shutdown().Error()
-	if terr := c.transport.Close(); terr != nil {
+	if terr := c.votes.Close(); terr != nil {
 		err = errors.Join(err, terr)
 	}
 	if err != nil {

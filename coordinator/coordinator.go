@@ -17,6 +17,7 @@ import (
 type Coordinator struct {
 	cfg         Config
 	feed        *feed
+	loss        *leaderLoss
 	machine     *machine
 	beats       *heartbeats
 	metrics     *metrics
@@ -53,7 +54,7 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	f := newFeed()
 	c := &Coordinator{
-		cfg: cfg, feed: f, machine: newMachine(f), beats: newHeartbeats(cfg.SilentAfter, cfg.HungAfter),
+		cfg: cfg, feed: f, loss: newLeaderLoss(), machine: newMachine(f), beats: newHeartbeats(cfg.SilentAfter, cfg.HungAfter),
 		connections: newConnections(cfg.DialOptions),
 		look:        make(chan struct{}, 1), calls: make(chan struct{}, maxCallsInFlight),
 		watchers: make(chan struct{}, maxWatchers), stopping: make(chan struct{}),
@@ -67,8 +68,8 @@ func New(cfg Config) (*Coordinator, error) {
 
 // checkGossip asserts that others are told the addresses at which this coordinator is.
 func checkGossip(cfg *Config) error {
-	self, ok := cfg.Gossip.Member(cfg.ID)
-	if !ok || self.Role != gossip.RoleCoordinator {
+	self, ok := cfg.Gossip.Member(gossip.RoleCoordinator, cfg.ID)
+	if !ok {
 		return errors.New("coordinator: the gossip has another role: make it with gossip.RoleCoordinator")
 	}
 	if self.GRPCAddress != cfg.AdvertiseAddress || self.RaftAddress != cfg.RaftAdvertise {
@@ -102,8 +103,11 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.close(), c.connections.close()) }()
 	state := gossip.DiskUsed
-	if d.fresh {
+	switch {
+	case d.fresh:
 		state = gossip.DiskFresh
+	case d.isNew:
+		state = gossip.DiskCatchingUp
 	}
 	if err := c.cfg.Gossip.SetDisk(state); err != nil {
 		return errors.Join(err, c.cfg.RaftListener.Close(), c.cfg.Listener.Close())
@@ -114,19 +118,20 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 	c.started.Store(true)
 	c.cfg.Logger.Info("coordinator started", "id", c.cfg.ID, "address", c.cfg.AdvertiseAddress, "raft", c.cfg.RaftAdvertise,
 		"fresh", d.fresh)
-	err = c.runAll(ctx, d.fresh)
+	err = c.runAll(ctx, d)
 	return errors.Join(err, c.consensus.close())
 }
 
 // runAll runs the server and the loops until ctx ends or one of them fails, and ends them all.
-func (c *Coordinator) runAll(ctx context.Context, fresh bool) error {
+func (c *Coordinator) runAll(ctx context.Context, d *disk) error {
 	server := c.newServer()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.serve(server) })
 	group.Go(func() error { return c.followLeadership(ctx) })
 	group.Go(func() error { return c.watchMachine(ctx) })
-	if fresh {
-		group.Go(func() error { return c.bootstrap(ctx) })
+	group.Go(func() error { return c.watchLeader(ctx) })
+	if d.isNew {
+		group.Go(func() error { return c.beginLife(ctx, d) })
 	}
 	group.Go(func() error {
 		<-ctx.Done()

@@ -18,6 +18,7 @@ import (
 const (
 	identityFile     = "coordinator.json"
 	lockFile         = "LOCK"
+	newFile          = "NEW" // there while isNew
 	identityFormat   = 1
 	walSegmentBytes  = 4 << 20 // a command takes some hundred bytes, forming 1,024 partitions about 200 KiB
 	keptSnapshots    = 2
@@ -33,7 +34,9 @@ type disk struct {
 	meta      *metadb.BoltMetaDB // of log
 	log       *wal.WAL           // entries, and raft's few stable values
 	snapshots *raft.FileSnapshotStore
+	dir       string
 	fresh     bool // nothing was ever decided here
+	isNew     bool // was fresh, and has not held everything decided since; see votes
 }
 
 // identity guards against directories that were swapped.
@@ -47,7 +50,7 @@ func openDisk(dir, id string, logger *slog.Logger) (d *disk, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, "log"), directoryMode); err != nil {
 		return nil, fmt.Errorf("coordinator: data directory: %w", err)
 	}
-	d = &disk{meta: &metadb.BoltMetaDB{}}
+	d = &disk{meta: &metadb.BoltMetaDB{}, dir: dir}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -70,7 +73,7 @@ func openDisk(dir, id string, logger *slog.Logger) (d *disk, err error) {
 	if err := d.findFresh(); err != nil {
 		return d, err
 	}
-	return d, nil
+	return d, d.findNew()
 }
 
 func lockDirectory(dir string) (*os.File, error) {
@@ -119,9 +122,13 @@ func writeIdentity(dir, path, id string) error {
 	if err := os.Rename(path+".tmp", path); err != nil {
 		return fmt.Errorf("coordinator: identity: %w", err)
 	}
+	return syncDirectory(dir)
+}
+
+func syncDirectory(dir string) error {
 	parent, err := os.Open(dir)
 	if err != nil {
-		return fmt.Errorf("coordinator: identity: %w", err)
+		return fmt.Errorf("coordinator: data directory: %w", err)
 	}
 	return errors.Join(parent.Sync(), parent.Close())
 }
@@ -161,6 +168,35 @@ func (d *disk) findFresh() error {
 		}
 	}
 	return nil
+}
+
+// findNew marks an empty disk before raft can write to it, so that it stays marked over restarts.
+func (d *disk) findNew() error {
+	if d.fresh {
+		d.isNew = true
+		return d.setNew(true)
+	}
+	_, err := os.Stat(filepath.Join(d.dir, newFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("coordinator: data directory: %w", err)
+	}
+	d.isNew = err == nil
+	return nil
+}
+
+// setNew makes or takes away the mark.
+func (d *disk) setNew(is bool) error {
+	path := filepath.Join(d.dir, newFile)
+	var err error
+	if is {
+		err = writeSynced(path, nil)
+	} else if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("coordinator: data directory: %w", err)
+	}
+	return syncDirectory(d.dir)
 }
 
 func (d *disk) close() error {

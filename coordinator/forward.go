@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/kringdb/kring/coordinator/gossip"
 	"github.com/kringdb/kring/proto/codec"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
@@ -79,7 +80,7 @@ func onLeader[Request, Response any](
 	if c.consensus.leading() {
 		return here(ctx, req)
 	}
-	if by := metadata.ValueFromIncomingContext(ctx, forwardedKey); len(by) > 0 {
+	if forwarded(ctx) {
 		return none, kverr.Retry(kverr.NotLeader, retryNoLeader,
 			fmt.Sprintf("coordinator %s does not lead any more: ask again", c.cfg.ID))
 	}
@@ -98,12 +99,17 @@ func onLeader[Request, Response any](
 	return resp, nil
 }
 
+// forwarded reports whether another coordinator has handed the call on.
+func forwarded(ctx context.Context) bool {
+	return len(metadata.ValueFromIncomingContext(ctx, forwardedKey)) > 0
+}
+
 func (c *Coordinator) leaderClient() (kringv1.CoordinatorServiceClient, error) {
 	leader := c.consensus.leader()
 	if leader == "" || leader == c.cfg.ID {
-		return nil, kverr.Retry(kverr.NotLeader, retryNoLeader, "the coordinators have no leader: "+c.waitingText())
+		return nil, kverr.Retry(kverr.NotLeader, retryNoLeader, "the coordinators have no leader: "+c.electionText())
 	}
-	m, ok := c.cfg.Gossip.Member(leader)
+	m, ok := c.cfg.Gossip.Member(gossip.RoleCoordinator, leader)
 	if !ok || m.GRPCAddress == "" {
 		return nil, kverr.Retry(kverr.NotLeader, retryNoLeader,
 			fmt.Sprintf("coordinator %s leads, and gossip does not know its address yet", leader))

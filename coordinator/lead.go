@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kringdb/kring/coordinator/gossip"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -212,7 +213,9 @@ func (c *Coordinator) gossipsNow() func(ring.NodeID) bool {
 	alive := sync.OnceValue(func() map[ring.NodeID]bool {
 		out := map[ring.NodeID]bool{}
 		for _, m := range c.cfg.Gossip.Members() {
-			out[ring.NodeID(m.ID)] = m.Alive && !m.Leaving
+			if m.Role == gossip.RoleNode {
+				out[ring.NodeID(m.ID)] = m.Alive && !m.Leaving
+			}
 		}
 		return out
 	})

@@ -46,6 +46,9 @@ func newMetrics(c *Coordinator) *metrics {
 	}
 	gauge("leader", "1 while this coordinator leads.", func() float64 { return c.sample(func() float64 { return flag(c.consensus.leading()) }) })
 	gauge("has_leader", "1 while a leader is known.", func() float64 { return c.sample(func() float64 { return flag(c.consensus.leader() != "") }) })
+	gauge("has_vote", "1 unless the disk was empty and not everything decided is on it yet.", func() float64 {
+		return c.sample(func() float64 { return flag(c.consensus.votes.has.Load()) })
+	})
 	gauge("raft_state", "0 follower, 1 candidate, 2 leader, 3 stopped.", func() float64 {
 		return c.sample(func() float64 { return float64(c.consensus.raft.State()) })
 	})

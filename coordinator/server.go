@@ -47,11 +47,12 @@ func (s server) ChangePartition(ctx context.Context, req *kringv1.ChangePartitio
 	return onLeader(ctx, s.Coordinator, "ChangePartition", req, s.changePartition, kringv1.CoordinatorServiceClient.ChangePartition)
 }
 
-// GetCluster is the leader's view; without one, what this coordinator knows, which says what is missing.
+// GetCluster is the leader's view. Without one it is what this coordinator knows, which names no leader and says what is
+// missing: the caller may find more elsewhere.
 func (s server) GetCluster(ctx context.Context, req *kringv1.GetClusterRequest) (*kringv1.GetClusterResponse, error) {
 	resp, err := onLeader(ctx, s.Coordinator, "GetCluster", req, s.cluster, kringv1.CoordinatorServiceClient.GetCluster)
-	if err != nil && ctx.Err() == nil {
-		return s.cluster(ctx, req)
+	if err != nil && ctx.Err() == nil && !forwarded(ctx) {
+		return s.clusterWithoutLeader(err)
 	}
 	return resp, err
 }

@@ -15,7 +15,8 @@ import (
 const behindTimeout = 2 * time.Second
 
 // WatchRing serves from this coordinator's own copy, also while there is no leader: an old table is worth more than none,
-// since nodes correct who comes with an old one.
+// since nodes correct who comes with an old one. But where there has been no leader for a while, the stream ends after the
+// table: the others may have gone on, and whoever stayed here would never hear of it.
 func (s server) WatchRing(req *kringv1.WatchRingRequest, stream grpc.ServerStreamingServer[kringv1.WatchRingResponse]) error {
 	select {
 	case s.watchers <- struct{}{}:
@@ -44,6 +45,7 @@ type watcher struct {
 
 // step sends what is new, or waits until there is something.
 func (w *watcher) step(ctx context.Context, send func(*kringv1.WatchRingResponse) error) error {
+	lost := w.c.loss.channel()
 	t, changed := w.c.feed.wait()
 	own := t.Settings.ClusterID
 	switch {
@@ -68,6 +70,8 @@ func (w *watcher) step(ctx context.Context, send func(*kringv1.WatchRingResponse
 		return ctx.Err()
 	case <-w.c.stopping:
 		return kverr.New(kverr.Unavailable, "this coordinator is stopping: ask another")
+	case <-lost:
+		return kverr.Retry(kverr.Unavailable, retryNoLeader, "this coordinator knows no leader, and its table may be old: ask another")
 	case <-behind:
 		return kverr.Newf(kverr.Unavailable, "this coordinator's table is at version %d, behind %d: ask another", t.Version, w.version)
 	case <-changed:

@@ -41,9 +41,10 @@ type Disk uint8
 
 // The states of a coordinator's disk.
 const (
-	DiskUnknown Disk = Disk(kringv1.GossipDisk_GOSSIP_DISK_UNSPECIFIED) // not opened yet
-	DiskFresh   Disk = Disk(kringv1.GossipDisk_GOSSIP_DISK_FRESH)       // nothing was ever decided on it
-	DiskUsed    Disk = Disk(kringv1.GossipDisk_GOSSIP_DISK_USED)        // it takes part in a cluster
+	DiskUnknown    Disk = Disk(kringv1.GossipDisk_GOSSIP_DISK_UNSPECIFIED) // not opened yet
+	DiskFresh      Disk = Disk(kringv1.GossipDisk_GOSSIP_DISK_FRESH)       // nothing was ever decided on it
+	DiskUsed       Disk = Disk(kringv1.GossipDisk_GOSSIP_DISK_USED)        // it takes part in a cluster
+	DiskCatchingUp Disk = Disk(kringv1.GossipDisk_GOSSIP_DISK_CATCHING_UP) // it takes part, and does not hold all that was decided
 )
 
 // Bounds.
@@ -70,7 +71,7 @@ const (
 // Config of a Gossip.
 type Config struct {
 	ClusterName   string   // label on every packet: clusters of other names are not seen; 1 to 128 bytes
-	ID            string   // of this process, "c1"; 1 to 128 bytes, no '/'
+	ID            string   // of this process among those of its role, "c1"; 1 to 128 bytes, no '/'
 	Role          Role     // required
 	Boot          uint64   // boot count of the data directory, for people; 0: none
 	BindAddr      string   // "IP:PORT", UDP and TCP; port 0 picks one

@@ -5,9 +5,11 @@
 //
 //   - Members() inside an event callback deadlocks. Callbacks here only update a map of our own and raise a flag.
 //   - A restart on the same address shows as an update, and a known name on a new port is ignored for a while. Members are
-//     therefore named id/boot-id, the boot id being random at every start, and carry it in their metadata too.
+//     therefore named role/id/boot-id, the boot id being random at every start, and carry it in their metadata too.
+//     The role is part of the name because ids are told apart only within one: a host's coordinator, node and gateway may
+//     share an id.
 //   - Two members of one name see only themselves, without an error. The boot id makes names unique; two live boots of one
-//     id are reported (Member.Rivals).
+//     role and id are reported (Member.Rivals).
 //   - Metadata beyond 512 bytes panics. New refuses it.
 //   - A host name as BindAddr silently binds every interface. Only IPs are taken.
 //   - Without a label, two clusters that meet merge. The label is the cluster's name and must be set.

@@ -92,14 +92,14 @@ func (v *view) record(n *memberlist.Node, alive bool) {
 	}
 }
 
-// forget drops dead boots that a newer boot of the same id replaces, and the longest dead beyond the bound.
+// forget drops dead boots that a newer boot of the same role and id replaces, and the longest dead beyond the bound.
 func (v *view) forget(changed *Member) {
 	dead, oldest := 0, ""
 	for name, m := range v.boots {
 		if m.Alive {
 			continue
 		}
-		if m.ID == changed.ID && m.BootID != changed.BootID && newest(changed, &m) > 0 {
+		if m.name() == changed.name() && m.BootID != changed.BootID && newest(changed, &m) > 0 {
 			delete(v.boots, name)
 			continue
 		}

@@ -57,7 +57,7 @@ func New(config Config) (*Gossip, error) {
 	}
 	// Checked at its largest, so that no later change can pass the bound.
 	largest := proto.CloneOf(meta)
-	largest.Disk, largest.FreshSeen, largest.Leaving = kringv1.GossipDisk_GOSSIP_DISK_USED, ^uint64(0), true
+	largest.Disk, largest.FreshSeen, largest.Leaving = kringv1.GossipDisk_GOSSIP_DISK_CATCHING_UP, ^uint64(0), true
 	if _, err := encodeMeta(largest); err != nil {
 		return nil, err
 	}
@@ -67,12 +67,12 @@ func New(config Config) (*Gossip, error) {
 	}
 	g := &Gossip{config: config, logger: config.Logger, view: newView(config.Logger, encoded), meta: meta,
 		bootID: meta.GetBootId()}
-	mc := config.memberlistConfig(memberName(meta.Id, meta.BootId), config.Logger)
+	mc := config.memberlistConfig(memberName(config.Role, meta.Id, meta.BootId), config.Logger)
 	mc.Delegate, mc.Events = g.view, g.view
 	if g.list, err = memberlist.Create(mc); err != nil {
 		return nil, fmt.Errorf("gossip: listen at %s: %w", config.BindAddr, err)
 	}
-	self, ok := g.Member(config.ID)
+	self, ok := g.Member(config.Role, config.ID)
 	if !ok {
 		return nil, errors.Join(errors.New("gossip: the library did not tell of this process itself"), g.Close())
 	}
@@ -83,7 +83,7 @@ func New(config Config) (*Gossip, error) {
 // ClusterName is the label.
 func (g *Gossip) ClusterName() string { return g.config.ClusterName }
 
-// ID is this process's id.
+// ID is this process's id, which another of another role may share.
 func (g *Gossip) ID() string { return g.config.ID }
 
 // BootID is this process's random boot id.
@@ -92,14 +92,14 @@ func (g *Gossip) BootID() uint64 { return g.bootID }
 // Addr is where others reach this process's gossip, "IP:PORT".
 func (g *Gossip) Addr() string { return g.address }
 
-// Members lists every id known, this process included, sorted by id; the dead stay listed until their number passes a
+// Members lists every process known, this one included, once for a role and id, sorted by id; the dead stay listed until their number passes a
 // bound.
 func (g *Gossip) Members() []Member { return g.view.members() }
 
-// Member returns the member named id.
-func (g *Gossip) Member(id string) (Member, bool) {
+// Member returns the member of that role and id.
+func (g *Gossip) Member(role Role, id string) (Member, bool) {
 	for _, m := range g.Members() {
-		if m.ID == id {
+		if m.Role == role && m.ID == id {
 			return m, true
 		}
 	}
@@ -307,7 +307,7 @@ func (g *Gossip) aliveAt(address string) bool {
 
 func (g *Gossip) othersAlive() bool {
 	for _, m := range g.Members() {
-		if m.Alive && m.ID != g.config.ID {
+		if m.Alive && (m.ID != g.config.ID || m.Role != g.config.Role) {
 			g.joined.Store(true)
 			return true
 		}

@@ -101,7 +101,7 @@ func TestJoinDeathAndSeeds(t *testing.T) {
 	for _, g := range []*peer{a, b, n} {
 		until(t, g.Gossip, "all see all", alive("c1", "c2", "n1"))
 	}
-	m, ok := a.Member("n1")
+	m, ok := a.Member(RoleNode, "n1")
 	require.True(t, ok)
 	require.Equal(t, RoleNode, m.Role)
 	require.EqualValues(t, 4, m.BootCount)
@@ -113,7 +113,7 @@ func TestJoinDeathAndSeeds(t *testing.T) {
 	a.kill()
 	until(t, n.Gossip, "the death of c1", func(m map[string]Member) bool { return !m["c1"].Alive && m["c2"].Alive })
 	require.Equal(t, []string{"127.0.0.1:6001", "127.0.0.1:5001"}, n.Seeds(), "the living come first")
-	m, _ = n.Member("c1")
+	m, _ = n.Member(RoleCoordinator, "c1")
 	require.False(t, m.Leaving)
 }
 
@@ -138,7 +138,7 @@ func TestMetadataTravels(t *testing.T) {
 	until(t, a.Gossip, "c2's metadata", func(m map[string]Member) bool {
 		return m["c2"].Disk == DiskFresh && m["c2"].FreshSeen == 77 && m["c2"].BootCount == 5
 	})
-	own, _ := b.Member("c2")
+	own, _ := b.Member(RoleCoordinator, "c2")
 	require.Equal(t, DiskFresh, own.Disk, "its own view has it as well")
 }
 
@@ -172,6 +172,36 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// A host's coordinator, node and gateway are three members, though all are named after the host by default.
+func TestRolesMayShareAnID(t *testing.T) {
+	a := start(t, named("host"))
+	n := start(t, func(c *Config) {
+		c.ID, c.Role, c.Join, c.GRPCAddress, c.RaftAddress = "host", RoleNode, []string{a.Addr()}, "127.0.0.1:7001", ""
+	})
+	g := start(t, func(c *Config) {
+		c.ID, c.Role, c.Join, c.GRPCAddress, c.RaftAddress = "host", RoleGateway, []string{a.Addr()}, "", ""
+	})
+	known := func(p *peer, role Role, aliveOnes bool) func(map[string]Member) bool {
+		return func(map[string]Member) bool {
+			m, ok := p.Member(role, "host")
+			return ok && m.Role == role && m.Alive == aliveOnes && m.Rivals == 0
+		}
+	}
+	for _, p := range []*peer{a, n, g} {
+		for _, role := range []Role{RoleCoordinator, RoleNode, RoleGateway} {
+			until(t, p.Gossip, "the "+role.String(), known(p, role, true))
+		}
+		require.Len(t, p.Members(), 3)
+		require.Equal(t, []string{"127.0.0.1:5001"}, p.Seeds())
+		require.True(t, p.Joined())
+	}
+	n.kill()
+	until(t, a.Gossip, "the node's death", known(a, RoleNode, false))
+	until(t, g.Gossip, "the node's death", known(g, RoleNode, false))
+	require.True(t, known(g, RoleCoordinator, true)(nil), "nobody else died with it")
+	require.Equal(t, []string{"127.0.0.1:5001"}, g.Seeds())
+}
+
 func TestTwoProcessesWithOneIDAreNoticed(t *testing.T) {
 	a := start(t, named("c1"))
 	start(t, named("c2", a.Addr()))
@@ -186,7 +216,7 @@ func TestOtherClustersAreNotSeen(t *testing.T) {
 	until(t, a.Gossip, "its own", alive("c2"))
 	require.False(t, stranger.callMissing(context.Background()), "both addresses were called at, to no avail")
 	for _, g := range []*peer{a, b} {
-		_, seen := g.Member("c3")
+		_, seen := g.Member(RoleCoordinator, "c3")
 		require.False(t, seen)
 	}
 	require.Len(t, stranger.Members(), 1)

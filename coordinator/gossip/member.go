@@ -13,7 +13,7 @@ import (
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 )
 
-// Member is a process as gossip knows it: the newest boot of its id.
+// Member is a process as gossip knows it: the newest boot of its role and id.
 type Member struct {
 	ID          string
 	Role        Role
@@ -28,8 +28,16 @@ type Member struct {
 	RaftAddress string    // "IP:PORT", coordinators
 	Disk        Disk      // coordinators
 	FreshSeen   uint64    // coordinators: see kringv1.GossipMeta
-	Rivals      int       // other live boots under the same id: a restart a moment ago, or two processes with one id
+	Rivals      int       // other live boots under the same role and id: a restart a moment ago, or two processes with one id
 }
+
+// name is what a member is told apart by, through all its boots. Processes of different roles may share an id.
+type name struct {
+	role Role
+	id   string
+}
+
+func (m *Member) name() name { return name{m.Role, m.ID} }
 
 func encodeMeta(m *kringv1.GossipMeta) ([]byte, error) {
 	b, err := proto.Marshal(m)
@@ -48,8 +56,8 @@ func decodeMember(n *memberlist.Node) (Member, error) {
 	if err := proto.Unmarshal(n.Meta, &meta); err != nil {
 		return Member{}, fmt.Errorf("metadata of %q: %w", n.Name, err)
 	}
-	if n.Name != memberName(meta.GetId(), meta.GetBootId()) {
-		return Member{}, fmt.Errorf("metadata of %q names %q", n.Name, memberName(meta.GetId(), meta.GetBootId()))
+	if named := memberName(Role(meta.GetRole()), meta.GetId(), meta.GetBootId()); n.Name != named {
+		return Member{}, fmt.Errorf("metadata of %q names %q", n.Name, named)
 	}
 	ip, ok := netip.AddrFromSlice(n.Addr)
 	if !ok {
@@ -64,9 +72,11 @@ func decodeMember(n *memberlist.Node) (Member, error) {
 	}, nil
 }
 
-func memberName(id string, boot uint64) string { return fmt.Sprintf("%s/%016x", id, boot) }
+func memberName(role Role, id string, boot uint64) string {
+	return fmt.Sprintf("%s/%s/%016x", role, id, boot)
+}
 
-// newest picks the boot of an id that counts: alive before dead, then the one started last. Clocks that run back between
+// newest picks the boot of a name that counts: alive before dead, then the one started last. Clocks that run back between
 // two starts can mislead it until the older boot is noticed dead, a second or so.
 func newest(a, b *Member) int {
 	if a.Alive != b.Alive {
@@ -81,25 +91,25 @@ func newest(a, b *Member) int {
 	return cmp.Compare(a.BootID, b.BootID)
 }
 
-// collapse makes one Member of each id out of all boots, sorted by id.
+// collapse makes one Member of each role and id out of all boots, sorted by id, then by role.
 func collapse(boots map[string]Member) []Member {
-	byID := make(map[string]Member, len(boots))
-	live := make(map[string]int, len(boots))
+	byName := make(map[name]Member, len(boots))
+	live := make(map[name]int, len(boots))
 	for _, m := range boots {
 		if m.Alive {
-			live[m.ID]++
+			live[m.name()]++
 		}
-		if old, ok := byID[m.ID]; !ok || newest(&m, &old) > 0 {
-			byID[m.ID] = m
+		if old, ok := byName[m.name()]; !ok || newest(&m, &old) > 0 {
+			byName[m.name()] = m
 		}
 	}
-	out := make([]Member, 0, len(byID))
-	for id, m := range byID {
+	out := make([]Member, 0, len(byName))
+	for n, m := range byName {
 		if m.Alive {
-			m.Rivals = live[id] - 1
+			m.Rivals = live[n] - 1
 		}
 		out = append(out, m)
 	}
-	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(out, func(a, b Member) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Role, b.Role)) })
 	return out
 }

@@ -14,9 +14,9 @@ func testLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func node(t *testing.T, id string, boot uint64) *memberlist.Node {
 	t.Helper()
-	meta, err := encodeMeta(&kringv1.GossipMeta{Id: id, BootId: boot, StartedUnixMillis: int64(boot)})
+	meta, err := encodeMeta(&kringv1.GossipMeta{Id: id, Role: kringv1.GossipRole_GOSSIP_ROLE_NODE, BootId: boot, StartedUnixMillis: int64(boot)})
 	require.NoError(t, err)
-	return &memberlist.Node{Name: memberName(id, boot), Addr: []byte{127, 0, 0, 1}, Port: 1, Meta: meta}
+	return &memberlist.Node{Name: memberName(RoleNode, id, boot), Addr: []byte{127, 0, 0, 1}, Port: 1, Meta: meta}
 }
 
 // Callbacks never block, whoever does not read, and one flag stands for all that was missed.
@@ -44,10 +44,28 @@ func TestNobodyIsWaitedFor(t *testing.T) {
 	require.EqualValues(t, 999, v.members()[0].BootID, "an older boot that lives counts more than a newer dead one")
 }
 
+// A new boot of one role says nothing of the others that share its id.
+func TestForgettingStaysWithinARole(t *testing.T) {
+	v := newView(testLogger(), nil)
+	dead := node(t, "n1", 1)
+	v.NotifyJoin(dead)
+	v.NotifyLeave(dead)
+	meta, err := encodeMeta(&kringv1.GossipMeta{
+		Id: "n1", Role: kringv1.GossipRole_GOSSIP_ROLE_GATEWAY, BootId: 2, StartedUnixMillis: 2,
+	})
+	require.NoError(t, err)
+	v.NotifyJoin(&memberlist.Node{Name: memberName(RoleGateway, "n1", 2), Addr: []byte{127, 0, 0, 1}, Port: 1, Meta: meta})
+	require.Len(t, v.members(), 2)
+	require.Equal(t, RoleNode, v.members()[0].Role)
+	require.False(t, v.members()[0].Alive)
+}
+
 func TestForgedMetadataIsIgnored(t *testing.T) {
 	v := newView(testLogger(), nil)
 	n := node(t, "n1", 1)
-	n.Name = "n2/0000000000000001"
+	n.Name = "node/n2/0000000000000001"
+	v.NotifyJoin(n)
+	n.Name = "gateway/n1/0000000000000001"
 	v.NotifyJoin(n)
 	n = node(t, "n1", 1)
 	n.Meta = []byte{0xff}

@@ -860,13 +860,13 @@ type GetClusterResponse struct {
 	Settings             *Settings              `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
 	TableVersion         uint64                 `protobuf:"varint,2,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"`
 	Formed               bool                   `protobuf:"varint,3,opt,name=formed,proto3" json:"formed,omitempty"`
-	WaitingFor           string                 `protobuf:"bytes,4,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"` // until formed: what is missing, for people
+	WaitingFor           string                 `protobuf:"bytes,4,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"` // until formed, and without a leader: what is missing, for people
 	Coordinators         []*CoordinatorInfo     `protobuf:"bytes,5,rep,name=coordinators,proto3" json:"coordinators,omitempty"`
 	Nodes                []*NodeInfo            `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	Gateways             []*GatewayInfo         `protobuf:"bytes,7,rep,name=gateways,proto3" json:"gateways,omitempty"`
 	Problems             []*PartitionProblem    `protobuf:"bytes,8,rep,name=problems,proto3" json:"problems,omitempty"`
-	ExpectedCoordinators uint32                 `protobuf:"varint,9,opt,name=expected_coordinators,json=expectedCoordinators,proto3" json:"expected_coordinators,omitempty"`
-	ExpectedNodes        uint32                 `protobuf:"varint,10,opt,name=expected_nodes,json=expectedNodes,proto3" json:"expected_nodes,omitempty"`
+	ExpectedCoordinators uint32                 `protobuf:"varint,9,opt,name=expected_coordinators,json=expectedCoordinators,proto3" json:"expected_coordinators,omitempty"` // 0 where it is not known whether the cluster has formed
+	ExpectedNodes        uint32                 `protobuf:"varint,10,opt,name=expected_nodes,json=expectedNodes,proto3" json:"expected_nodes,omitempty"`                     // as above
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }

@@ -41,9 +41,11 @@ type CoordinatorServiceClient interface {
 	Heartbeat(ctx context.Context, in *HeartbeatRequest, opts ...grpc.CallOption) (*HeartbeatResponse, error)
 	// Locate answers for one key or one partition from this coordinator's own copy of the table.
 	Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error)
-	// WatchRing sends the table once, and then every change, until the caller ends it.
+	// WatchRing sends the table once, and then every change, until the caller ends it. A coordinator that has known no leader
+	// for some seconds ends it with UNAVAILABLE, after the table: another may know more.
 	WatchRing(ctx context.Context, in *WatchRingRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRingResponse], error)
-	// GetCluster is health and load as the leader sees them.
+	// GetCluster is health and load as the leader sees them. Where no leader can be reached it is what the coordinator asked
+	// knows: then none is marked as leader, and waiting_for says why.
 	GetCluster(ctx context.Context, in *GetClusterRequest, opts ...grpc.CallOption) (*GetClusterResponse, error)
 	// ChangePartition asks for a new configuration: a compare-and-set on the epoch. Sent by a partition's primary.
 	ChangePartition(ctx context.Context, in *ChangePartitionRequest, opts ...grpc.CallOption) (*ChangePartitionResponse, error)
@@ -140,9 +142,11 @@ type CoordinatorServiceServer interface {
 	Heartbeat(context.Context, *HeartbeatRequest) (*HeartbeatResponse, error)
 	// Locate answers for one key or one partition from this coordinator's own copy of the table.
 	Locate(context.Context, *LocateRequest) (*LocateResponse, error)
-	// WatchRing sends the table once, and then every change, until the caller ends it.
+	// WatchRing sends the table once, and then every change, until the caller ends it. A coordinator that has known no leader
+	// for some seconds ends it with UNAVAILABLE, after the table: another may know more.
 	WatchRing(*WatchRingRequest, grpc.ServerStreamingServer[WatchRingResponse]) error
-	// GetCluster is health and load as the leader sees them.
+	// GetCluster is health and load as the leader sees them. Where no leader can be reached it is what the coordinator asked
+	// knows: then none is marked as leader, and waiting_for says why.
 	GetCluster(context.Context, *GetClusterRequest) (*GetClusterResponse, error)
 	// ChangePartition asks for a new configuration: a compare-and-set on the epoch. Sent by a partition's primary.
 	ChangePartition(context.Context, *ChangePartitionRequest) (*ChangePartitionResponse, error)

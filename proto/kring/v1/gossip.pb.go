@@ -80,6 +80,7 @@ const (
 	GossipDisk_GOSSIP_DISK_UNSPECIFIED GossipDisk = 0 // not opened yet
 	GossipDisk_GOSSIP_DISK_FRESH       GossipDisk = 1 // nothing was ever decided on it
 	GossipDisk_GOSSIP_DISK_USED        GossipDisk = 2 // it takes part in a cluster
+	GossipDisk_GOSSIP_DISK_CATCHING_UP GossipDisk = 3 // it takes part, was empty, and has not held everything decided yet: it has no vote
 )
 
 // Enum value maps for GossipDisk.
@@ -88,11 +89,13 @@ var (
 		0: "GOSSIP_DISK_UNSPECIFIED",
 		1: "GOSSIP_DISK_FRESH",
 		2: "GOSSIP_DISK_USED",
+		3: "GOSSIP_DISK_CATCHING_UP",
 	}
 	GossipDisk_value = map[string]int32{
 		"GOSSIP_DISK_UNSPECIFIED": 0,
 		"GOSSIP_DISK_FRESH":       1,
 		"GOSSIP_DISK_USED":        2,
+		"GOSSIP_DISK_CATCHING_UP": 3,
 	}
 )
 
@@ -127,11 +130,11 @@ func (GossipDisk) EnumDescriptor() ([]byte, []int) {
 // thing in it.
 type GossipMeta struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
-	Id                string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // "n1"; the gossip name is id/boot
+	Id                string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // "n1", among those of its role; the gossip name is role/id/boot
 	Role              GossipRole             `protobuf:"varint,2,opt,name=role,proto3,enum=kring.v1.GossipRole" json:"role,omitempty"`
 	BootId            uint64                 `protobuf:"fixed64,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`                                   // random, minted at every start of the process
 	BootCount         uint64                 `protobuf:"varint,4,opt,name=boot_count,json=bootCount,proto3" json:"boot_count,omitempty"`                           // nodes: of the data directory; 0: none
-	StartedUnixMillis int64                  `protobuf:"varint,5,opt,name=started_unix_millis,json=startedUnixMillis,proto3" json:"started_unix_millis,omitempty"` // orders two boots of one id
+	StartedUnixMillis int64                  `protobuf:"varint,5,opt,name=started_unix_millis,json=startedUnixMillis,proto3" json:"started_unix_millis,omitempty"` // orders two boots of one role and id
 	GrpcAddress       string                 `protobuf:"bytes,6,opt,name=grpc_address,json=grpcAddress,proto3" json:"grpc_address,omitempty"`                      // "IP:PORT"
 	RaftAddress       string                 `protobuf:"bytes,7,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"`                      // coordinators: "IP:PORT"
 	Disk              GossipDisk             `protobuf:"varint,8,opt,name=disk,proto3,enum=kring.v1.GossipDisk" json:"disk,omitempty"`                             // coordinators
@@ -266,12 +269,13 @@ const file_kring_v1_gossip_proto_rawDesc = "" +
 	"\x17GOSSIP_ROLE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17GOSSIP_ROLE_COORDINATOR\x10\x01\x12\x14\n" +
 	"\x10GOSSIP_ROLE_NODE\x10\x02\x12\x17\n" +
-	"\x13GOSSIP_ROLE_GATEWAY\x10\x03*V\n" +
+	"\x13GOSSIP_ROLE_GATEWAY\x10\x03*s\n" +
 	"\n" +
 	"GossipDisk\x12\x1b\n" +
 	"\x17GOSSIP_DISK_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11GOSSIP_DISK_FRESH\x10\x01\x12\x14\n" +
-	"\x10GOSSIP_DISK_USED\x10\x02B1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
+	"\x10GOSSIP_DISK_USED\x10\x02\x12\x1b\n" +
+	"\x17GOSSIP_DISK_CATCHING_UP\x10\x03B1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
 
 var (
 	file_kring_v1_gossip_proto_rawDescOnce sync.Once
