@@ -67,6 +67,18 @@ func TestCluster(t *testing.T) {
 	require.Equal(t, "2 nodes", v.WaitingFor)
 	require.Equal(t, uint32(5), v.Nodes.Expected)
 
+	// One coordinator that knows no leader: by what it remembers, and after a restart it remembers nothing.
+	for _, formed := range []bool{true, false} {
+		h.twin.cluster = twinCluster()
+		h.twin.cluster.Coordinators[0].Leader, h.twin.cluster.Formed = false, formed
+		h.twin.cluster.WaitingFor = "a leader, none is elected: 1 of 3 coordinators are alive, 2 must be"
+		v = clusterView{}
+		h.json("/v1/cluster", &v)
+		require.Equal(t, healthUnknown, v.Health)
+		require.True(t, v.CoordinatorsReachable)
+		require.Contains(t, v.WaitingFor, "none is elected")
+	}
+
 	h.twin.cluster = nil
 	v = clusterView{}
 	h.json("/v1/cluster", &v)

@@ -106,7 +106,7 @@ const (
 	healthDegraded = "degraded" // every partition serves, some with fewer copies, or a coordinator is away
 	healthPartial  = "partial"  // some partitions do not serve
 	healthForming  = "forming"  // not laid out yet
-	healthUnknown  = "unknown"  // no coordinator answers; requests for keys go on by the table held
+	healthUnknown  = "unknown"  // no coordinator answers, or none leads; requests for keys go on by the table held
 )
 
 type clusterView struct {
@@ -171,7 +171,9 @@ func viewCluster(c *kringv1.GetClusterResponse) clusterView {
 	} else {
 		v.Coordinators.Expected, v.Nodes.Expected = c.GetExpectedCoordinators(), c.GetExpectedNodes()
 	}
+	led := false
 	for _, m := range c.GetCoordinators() {
+		led = led || m.GetLeader()
 		if m.GetAlive() {
 			v.Coordinators.Up++
 		}
@@ -197,6 +199,11 @@ func viewCluster(c *kringv1.GetClusterResponse) clusterView {
 		})
 	}
 	v.Health = healthOf(&v, leaderless+offline)
+	// Without a leader the answer is what one coordinator remembers, which after its restart may be nothing. Only one that
+	// knows that its cluster is still to be formed says what is expected of it.
+	if !led && (v.Formed || c.GetExpectedCoordinators() == 0) {
+		v.Health = healthUnknown
+	}
 	return v
 }
 
