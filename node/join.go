@@ -24,6 +24,8 @@ func (n *Node) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The watcher is told of the version that the registration led to, and of those in answers to heartbeats: were it to
+	// follow a coordinator that is cut off, this node would wait for a table that never comes.
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
