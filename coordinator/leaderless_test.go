@@ -53,7 +53,7 @@ func TestWatchersOfALeaderlessCoordinator(t *testing.T) {
 		}
 	})
 	staying := watch(t, last, &kringv1.WatchRingRequest{})
-	first, err = staying.Recv()
+	_, err = staying.Recv()
 	require.NoError(t, err)
 	n := newNode(9)
 	_, err = n.register(t, last)

@@ -166,10 +166,7 @@ func mostAreNew(expected int, members []gossip.Member) bool {
 func (c *Coordinator) earnVote(ctx context.Context, d *disk) error {
 	ticker := time.NewTicker(votesPoll)
 	defer ticker.Stop()
-	for {
-		if c.holdsAll() {
-			break
-		}
+	for !c.holdsAll() {
 		select {
 		case <-ctx.Done():
 			return nil

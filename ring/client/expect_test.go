@@ -80,9 +80,9 @@ func TestTableOfLeaderlessCoordinators(t *testing.T) {
 	w, tables := watch(t, "", StaticSeeds(a.address, b.address))
 	require.Equal(t, table, <-tables)
 	started := time.Now()
-	eventually(t, "they are asked again", func() bool { return a.watches.Load() >= 5 && b.watches.Load() >= 5 })
-	// Pauses of at least half of 20, 40, 80 and 160 ms lie between five rounds.
-	require.GreaterOrEqual(t, time.Since(started), 140*time.Millisecond)
+	eventually(t, "they are asked again", func() bool { return a.watches.Load() >= 7 && b.watches.Load() >= 7 })
+	// Pauses of at least half of 20, 40, 80, 160, 320 and 640 ms lie between seven rounds.
+	require.GreaterOrEqual(t, time.Since(started), 600*time.Millisecond)
 	require.Equal(t, table, w.Table())
 
 	next := led(table, table.Member("n1"))

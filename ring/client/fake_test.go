@@ -202,6 +202,7 @@ func (c *fakeCoordinator) WatchRing(
 ) error {
 	c.watches.Add(1)
 	var sent *ring.Table
+	greeted := false
 	if v := req.GetFromVersion(); v != 0 {
 		sent = c.at(v)
 	}
@@ -217,7 +218,12 @@ func (c *fakeCoordinator) WatchRing(
 			if err := c.send(stream, sent, table); err != nil {
 				return err
 			}
+		} else if !greeted { // who resumes at the newest is told so
+			if err := stream.Send(&kringv1.WatchRingResponse{}); err != nil {
+				return err
+			}
 		}
+		greeted = true
 		sent = table
 		if c.leaderless.Load() {
 			return kverr.ToGRPC(kverr.New(kverr.Unavailable, "no leader"))
