@@ -1,6 +1,9 @@
 package store
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/ring"
 )
@@ -15,14 +18,23 @@ type moving struct {
 	generation uint32
 	first      uint64 // seq of the first
 	locations  []location
+	bytes      int64 // of all of them
 }
 
 // carryForward repeats entries that have waited so long to be applied that they alone hold old segments: a partition
 // that cannot commit for a while must not make the log of all the others grow without bound. Entries of a partition are
 // repeated all together, which keeps their addresses in the order of their seqs.
+//
+// What waits is repeated once the log since the oldest of it is twice as large, and some. So repeating adds at most as
+// much to the log as everything else does, however much waits, and the log stays within a few times what waits and
+// RetainBytes.
 func (d *disk) carryForward() error {
 	d.mu.Lock()
-	held, readings := d.pinWaiting(d.log.crowded(d.options.RetainBytes))
+	held := d.waiting(d.log.crowded(d.options.RetainBytes))
+	var readings []reading
+	for _, m := range held {
+		readings = append(readings, d.log.pin(m.locations)...)
+	}
 	d.mu.Unlock()
 	if len(held) == 0 {
 		return nil
@@ -43,25 +55,37 @@ func (d *disk) carryForward() error {
 	return nil
 }
 
-// pinWaiting finds the partitions whose first entry to be applied lies below address. mu must be held.
-func (d *disk) pinWaiting(below uint64) (held []moving, readings []reading) {
-	budget := d.options.RetainBytes / 2 // more than that is not a few that wait; moving it would gain little
+// waiting returns the partitions to be repeated, of those whose first entry to be applied lies below address: as many as
+// come to half of RetainBytes, but at least the one that has waited longest, however large. mu must be held.
+func (d *disk) waiting(below uint64) (held []moving) {
+	all := int64(0)
 	for id, p := range d.partitions {
 		if p == nil || p.applied == p.run.last() || p.run.at(p.applied+1).address() >= below {
 			continue
 		}
 		m := moving{partition: ring.PartitionID(id), generation: p.generation, first: p.applied + 1}
-		m.locations = append(m.locations, p.run.items[m.first-p.run.trim-1:]...)
+		m.locations = slices.Clone(p.run.items[m.first-p.run.trim-1:])
 		for _, at := range m.locations {
-			budget -= int64(at.bytes)
+			m.bytes += int64(at.bytes)
 		}
-		if budget < 0 {
-			break
-		}
+		all += m.bytes
 		held = append(held, m)
-		readings = append(readings, d.log.pin(m.locations)...)
 	}
-	return held, readings
+	if len(held) == 0 {
+		return nil
+	}
+	slices.SortFunc(held, func(a, b moving) int { return cmp.Compare(a.locations[0].address(), b.locations[0].address()) })
+	if int64(d.log.tail()-held[0].locations[0].address()) < 2*all+d.options.RetainBytes/2 {
+		return nil
+	}
+	budget := d.options.RetainBytes/2 - held[0].bytes
+	return append(held[:1], slices.DeleteFunc(held[1:], func(m moving) bool {
+		if m.bytes > budget {
+			return true
+		}
+		budget -= m.bytes
+		return false
+	})...)
 }
 
 // repeat appends the entries of m, as far as they are still the log's and wait. mu and log.mu must be held.

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"path"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/node/store"
 	"github.com/kringdb/kring/node/store/storetest"
+	"github.com/kringdb/kring/ring"
 )
 
 var errDisk = errors.New("the disk is broken")
@@ -186,6 +188,60 @@ func TestWaitingPartition(t *testing.T) {
 	h.Commit(1, waiting[5:]...)
 	h.Write(1, storetest.Puts(21, 25, 4)...)
 	require.NoError(t, h.Close())
+}
+
+// TestLargeWaitingPartitions lets partitions wait for their commits, one of them with more than half of what the log may
+// hold, while another writes many times that: the log stays within a few times what waits, and so does what is written.
+func TestLargeWaitingPartitions(t *testing.T) {
+	const retain, each, written = 128 << 10, 10_000, 4000 * 1000
+	for name, large := range map[string][]ring.PartitionID{"one": {1}, "three": {1, 2, 3}} {
+		t.Run(name, func(t *testing.T) {
+			options := storetest.Small()
+			fs := vfs.NewMem()
+			options.FS, options.RetainBytes, options.RetainFor, options.FlushEvery = fs, retain, 1, time.Hour
+			s, err := store.New("node", options)
+			require.NoError(t, err)
+			h := storetest.NewHandle(t, s)
+			waits := uint64(0)
+			for _, id := range large {
+				for seq := range uint64(12) {
+					h.Log(id, storetest.Put(seq+1, 1, "key", strings.Repeat("w", each)))
+					waits += each
+				}
+			}
+			small := storetest.Puts(1, 5, 1)
+			require.NoError(t, h.Await(h.Log(7, small...)))
+			most := uint64(0)
+			for seq := range uint64(4000) {
+				h.Write(8, storetest.Put(seq+1, 1, "key", strings.Repeat("v", 1000)))
+				if seq%20 == 0 {
+					require.NoError(t, h.Flush())
+					most = max(most, h.Stats().LogBytes)
+				}
+			}
+			t.Logf("%d KiB waited, the log had at most %d KiB", waits>>10, most>>10)
+			require.Less(t, most, 2*retain+4*waits)
+			for _, id := range large {
+				got, err := h.Entries(id, 1, 12, 1<<20)
+				require.NoError(t, err)
+				require.Len(t, got, 12)
+			}
+			require.NoError(t, h.Close())
+			// Files are numbered in the order in which they were filled.
+			newest, files := 0, list(t, fs, "node/log", ".log")
+			_, err = fmt.Sscanf(path.Base(files[len(files)-1]), "%d.log", &newest)
+			require.NoError(t, err)
+			require.Less(t, newest*int(options.SegmentBytes), 5*written/2)
+			s, err = store.New("node", options)
+			require.NoError(t, err)
+			require.Len(t, s.Recovered(), len(large)+2)
+			require.EqualValues(t, 12, s.Recovered()[0].Last)
+			got, err := s.Entries(7, 1, 5, 1<<20)
+			require.NoError(t, err)
+			require.Len(t, got, 5)
+			require.NoError(t, s.Close())
+		})
+	}
 }
 
 // unlockedFS lets a directory be opened while the process that has it open is about to be gone.
