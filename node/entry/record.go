@@ -41,4 +41,7 @@ type Recovered struct {
 	TrimEpoch     ring.Epoch // … which was born in this epoch
 	Last          uint64     // last entry in the log; Trim if none. Never below Applied
 	Epochs        []EpochStart
+	// HybridTime is at least that of every entry up to Applied, trimmed ones included; 0: none was applied, or a version
+	// that did not keep it trimmed them.
+	HybridTime uint64
 }

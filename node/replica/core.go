@@ -155,6 +155,7 @@ func (c *Core) recover(r *entry.Recovered) (*partition, error) {
 // recoverHybrid reads the newest entry's hybrid time: the wall clock may have stepped back since, and hybrid time never
 // falls along a log.
 func (c *Core) recoverHybrid(r *entry.Recovered) error {
+	c.hybrid = max(c.hybrid, r.HybridTime) // of entries that the log may no longer hold
 	if r.Last == r.Trim {
 		return nil // nothing to read
 	}

@@ -206,6 +206,15 @@ func (d *disk) failData(err error) {
 	}
 }
 
+// distrust returns err, and stops the store if it says that what is on the disk is not what was written: a copy that is
+// wrong in one place must not go on to vouch for the rest.
+func (d *disk) distrust(err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		d.log.fail(err)
+	}
+	return err
+}
+
 // Close syncs the log, flushes and stops. Calls after the first return nil at once.
 func (d *disk) Close() error {
 	if d.closing.Swap(true) {

@@ -161,7 +161,7 @@ func (m *memory) Apply(batch []Applied) error {
 		if err := p.mayApply(a.Entry.Seq); err != nil {
 			panic(fmt.Sprintf("store: partition %d: %v", a.Partition, err))
 		}
-		p.applied = a.Entry.Seq
+		p.noteApplied(a.Entry)
 		m.applyOne(a.Partition, p.generation, a.Entry)
 	}
 	return nil

@@ -10,15 +10,18 @@ import (
 )
 
 // The value of M, little endian: format byte; generation, 4 bytes; promised epoch, applied seq, trim seq, trim's epoch,
-// 8 each; the promised epoch's configuration; CRC-32C of the key and everything before, 4.
+// highest hybrid time applied, 8 each; the promised epoch's configuration; CRC-32C of the key and everything before, 4.
+// Format 1, which is read and no longer written, lacks the hybrid time.
 //
 // The value of L: format byte; number of the first segment, 8; number of a segment and an offset in it, 8 each, up to
 // which the log was synced; CRC-32C, 4.
 const (
-	formatMeta      = 1
-	metaHeaderBytes = 1 + 4 + 4*8
-	formatLogMeta   = 1
-	logMetaBytes    = 1 + 3*8 + crcBytes
+	formatMeta            = 2
+	metaHeaderBytes       = metaHeaderWithoutTime + 8
+	formatMetaWithoutTime = 1
+	metaHeaderWithoutTime = 1 + 4 + 4*8
+	formatLogMeta         = 1
+	logMetaBytes          = 1 + 3*8 + crcBytes
 )
 
 func appendMetaKey(dst []byte, p ring.PartitionID) []byte {
@@ -34,12 +37,17 @@ func appendMeta(dst, key []byte, p *partition[location]) []byte {
 	dst = le.AppendUint64(dst, p.applied)
 	dst = le.AppendUint64(dst, p.run.trim)
 	dst = le.AppendUint64(dst, uint64(p.run.trimEpoch))
+	dst = le.AppendUint64(dst, p.hybrid)
 	dst = append(dst, p.configuration...)
 	return le.AppendUint32(dst, valueChecksum(key, dst[start:]))
 }
 
 func decodeMeta(key, b []byte) (ring.PartitionID, *partition[location], error) {
-	if len(key) != 5 || len(b) < metaHeaderBytes+crcBytes || b[0] != formatMeta {
+	header := metaHeaderBytes
+	if len(b) > 0 && b[0] == formatMetaWithoutTime {
+		header = metaHeaderWithoutTime
+	}
+	if len(key) != 5 || len(b) < header+crcBytes || (b[0] != formatMeta && b[0] != formatMetaWithoutTime) {
 		return 0, nil, fmt.Errorf("%w: record %x of a partition is malformed; %s", ErrCorrupt, key, corruptAdvice)
 	}
 	le := binary.LittleEndian
@@ -53,7 +61,10 @@ func decodeMeta(key, b []byte) (ring.PartitionID, *partition[location], error) {
 	p.promised = ring.Epoch(le.Uint64(b[5:]))
 	p.applied = le.Uint64(b[13:])
 	p.run.reset(le.Uint64(b[21:]), ring.Epoch(le.Uint64(b[29:])))
-	if rest := body[metaHeaderBytes:]; len(rest) > 0 {
+	if b[0] == formatMeta {
+		p.hybrid = le.Uint64(b[37:])
+	}
+	if rest := body[header:]; len(rest) > 0 {
 		p.configuration = append([]byte(nil), rest...)
 	}
 	return id, p, nil

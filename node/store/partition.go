@@ -19,6 +19,7 @@ type partition[T any] struct {
 	configuration []byte
 	generation    uint32
 	applied       uint64
+	hybrid        uint64 // highest hybrid time applied, whatever the generation: never falls
 	run           run[T]
 	next          *nextGeneration[T] // nil unless a snapshot is being taken in
 }
@@ -142,6 +143,11 @@ func (p *partition[T]) mayApply(seq uint64) error {
 	return nil
 }
 
+// noteApplied takes note that e, which may be applied, was.
+func (p *partition[T]) noteApplied(e *entry.Entry) {
+	p.applied, p.hybrid = e.Seq, max(p.hybrid, e.HybridTime)
+}
+
 // recovered is what Recovered says of p.
 func (p *partition[T]) recovered(id ring.PartitionID) entry.Recovered {
 	return entry.Recovered{
@@ -153,6 +159,7 @@ func (p *partition[T]) recovered(id ring.PartitionID) entry.Recovered {
 		TrimEpoch:     p.run.trimEpoch,
 		Last:          p.run.last(),
 		Epochs:        append([]entry.EpochStart(nil), p.run.epochs...),
+		HybridTime:    p.hybrid,
 	}
 }
 

@@ -26,30 +26,24 @@ func (l *log) recover(first uint64, known syncPoint, replay replayFunc) error {
 		l.segments = append(l.segments, others...) // so that close finds them
 		return err
 	}
-	newest := chain[len(chain)-1].segment
-	// After a crash of the process alone the tail may be in the operating system's memory only.
-	if err := newest.file.SyncData(); err != nil {
-		l.segments = append(l.segments, others...)
-		return fmt.Errorf("store: sync %s: %w", newest.name, err)
-	}
-	return l.setAside(others, newest.number)
+	return l.setAside(others, chain[len(chain)-1].segment.number)
 }
 
-// replayChain replays the segments one after the other.
+// replayChain replays the segments one after the other and makes the newest durable; the others were before it began.
 func (l *log) replayChain(chain []link, known syncPoint, replay replayFunc) error {
 	if newest := chain[len(chain)-1].segment.number; known.segment > newest {
 		return corruptLog(l.files.dir, 0, fmt.Sprintf("segment %d is missing or does not begin as it should", known.segment))
 	}
 	for i := range chain {
-		minimum := int64(startFrameBytes)
+		synced := int64(0)
 		if known.segment == chain[i].segment.number {
-			minimum = max(minimum, known.offset)
+			synced = known.offset
 		}
 		exact := int64(-1)
 		if i+1 < len(chain) {
 			exact = chain[i+1].previousEnd
 		}
-		if err := l.replaySegment(chain[i].segment, minimum, exact, replay); err != nil {
+		if err := l.replaySegment(chain[i].segment, synced, exact, replay); err != nil {
 			return err
 		}
 	}
@@ -118,8 +112,9 @@ func (s *segmentFiles) open(number uint64) (*segment, error) {
 	return seg, nil
 }
 
-// replaySegment replays seg. Its frames must reach to exact, or if that is negative at least to minimum.
-func (l *log) replaySegment(seg *segment, minimum, exact int64, replay replayFunc) error {
+// replaySegment replays seg. Its frames must reach to exact, or if that is negative, which means that it is the newest, at
+// least to synced or whatever else is known to have been synced; they are durable then.
+func (l *log) replaySegment(seg *segment, synced, exact int64, replay replayFunc) error {
 	file := make([]byte, seg.size)
 	if _, err := seg.file.ReadAt(file, 0); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("store: read %s: %w", seg.name, err)
@@ -137,19 +132,37 @@ func (l *log) replaySegment(seg *segment, minimum, exact int64, replay replayFun
 		if err := l.replayFrame(seg, offset, h, body, replay); err != nil {
 			return err
 		}
+		synced = max(synced, int64(h.synced))
 		l.end += frameHeaderBytes + uint64(len(body))
 		offset += frameHeaderBytes + int64(len(body))
 	}
 	seg.length, seg.end = offset, l.end
 	l.bytes += seg.size
-	if exact >= 0 && offset != exact {
-		return corruptLog(seg.name, offset, fmt.Sprintf("the segment was synced to %d, its frames end or are broken here", exact))
+	if exact >= 0 {
+		synced = exact
+	} else {
+		synced = max(synced, l.syncedEvidence(file, offset, seg.number))
 	}
-	if exact < 0 {
-		if synced := l.syncedEvidence(file, offset, seg.number); synced > offset || minimum > offset {
-			return corruptLog(seg.name, offset, fmt.Sprintf("the segment was synced to %d, its frames end or are broken here",
-				max(synced, minimum)))
+	if synced > offset || (exact >= 0 && exact != offset) {
+		return corruptLog(seg.name, offset, fmt.Sprintf("the segment was synced to %d, its frames end or are broken here", synced))
+	}
+	if exact >= 0 {
+		return nil
+	}
+	return seg.settle(file[:offset], synced)
+}
+
+// settle makes the newest segment's frames durable, which are known to be up to synced. The rest may be in the operating
+// system's memory only. If the process died before it synced them, a sync is enough. But if a sync failed, that memory
+// may pass for written, and the next sync has nothing to do and succeeds: so they are written once more.
+func (s *segment) settle(frames []byte, synced int64) error {
+	if rest := frames[synced:]; len(rest) > 0 {
+		if _, err := s.file.WriteAt(rest, synced); err != nil {
+			return fmt.Errorf("store: write %s at %d: %w", s.name, synced, err)
 		}
+	}
+	if err := s.file.SyncData(); err != nil {
+		return fmt.Errorf("store: sync %s: %w", s.name, err)
 	}
 	return nil
 }

@@ -51,6 +51,9 @@ func (d *disk) recover() error {
 		if err := d.abandonNext(id, p); err != nil {
 			return err
 		}
+		if err := d.recoverTime(p); err != nil {
+			return err
+		}
 		d.publishGeneration(id, p)
 		if i >= len(flushed) || flushed[i].promised != p.promised || flushed[i].generation != p.generation {
 			d.markDirty(id) // or the record would go with its segment and leave no M
@@ -115,6 +118,24 @@ func (rp *replayer) replayEntry(p *partition[location], r *entry.Record, at loca
 		return nil
 	}
 	return p.run.append(r.Seq, r.Epoch, at)
+}
+
+// recoverTime reads the hybrid time of the last applied entry, which is the highest, if p's M is of a version that did
+// not keep it.
+func (d *disk) recoverTime(p *partition[location]) error {
+	if p.hybrid != 0 || !p.run.holds(p.applied) {
+		return nil
+	}
+	encoded, err := d.log.load(d.log.pin([]location{*p.run.at(p.applied)}))
+	if err != nil {
+		return err
+	}
+	var e entry.Entry
+	if err := entry.Decode(encoded[0], &e); err != nil {
+		return fmt.Errorf("%w: entry %d in the log: %w; %s", ErrCorrupt, p.applied, err, corruptAdvice)
+	}
+	p.hybrid = e.HybridTime
+	return nil
 }
 
 // abandonNext drops a generation that was open when the store stopped: its snapshot has to begin again.

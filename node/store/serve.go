@@ -115,7 +115,8 @@ func (d *disk) Entries(id ring.PartitionID, from, to uint64, maxBytes int) ([][]
 	}
 	readings := d.log.pin(locations)
 	d.mu.Unlock()
-	return d.log.load(readings)
+	out, err := d.log.load(readings)
+	return out, d.distrust(err)
 }
 
 func (d *disk) Apply(batch []Applied) error {
@@ -151,12 +152,12 @@ func (d *disk) noteApplied(batch []Applied, bytes int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range batch {
-		id, seq := batch[i].Partition, batch[i].Entry.Seq
+		id, e := batch[i].Partition, batch[i].Entry
 		p := d.partitions.make(id)
-		if err := p.mayApply(seq); err != nil {
+		if err := p.mayApply(e.Seq); err != nil {
 			panic(fmt.Sprintf("store: partition %d: %v", id, err))
 		}
-		p.applied = seq
+		p.noteApplied(e)
 		d.markDirty(id)
 	}
 	if d.dirtyBytes += bytes; d.dirtyBytes >= d.options.FlushBytes {
@@ -189,7 +190,7 @@ func (d *disk) get(p ring.PartitionID, key []byte, wantValue bool) (v Value, len
 		return Value{}, 0, false, nil
 	}
 	if err != nil {
-		return Value{}, 0, false, dataError(err)
+		return Value{}, 0, false, d.distrust(dataError(err))
 	}
 	if err = decodeValue(*scratch, b, &v); err == nil {
 		length = len(v.Value)
@@ -203,7 +204,7 @@ func (d *disk) get(p ring.PartitionID, key []byte, wantValue bool) (v Value, len
 		err = dataError(cerr)
 	}
 	if err != nil {
-		return Value{}, 0, false, fmt.Errorf("partition %d: %w; %s", p, err, corruptAdvice)
+		return Value{}, 0, false, d.distrust(fmt.Errorf("partition %d: %w; %s", p, err, corruptAdvice))
 	}
 	return v, length, true, nil
 }
@@ -226,8 +227,10 @@ func (d *disk) Count(id ring.PartitionID) (Copy, error) {
 	if err != nil {
 		return Copy{}, dataError(err)
 	}
-	err = countData(iter, &c)
-	return c, err
+	if err := countData(iter, &c); err != nil {
+		return Copy{}, d.distrust(fmt.Errorf("partition %d: %w", id, err))
+	}
+	return c, nil
 }
 
 func (d *disk) Stats() Stats {

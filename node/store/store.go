@@ -18,8 +18,8 @@ type Position uint64
 var (
 	// ErrTrimmed means the log no longer holds an entry that was asked for.
 	ErrTrimmed = errors.New("store: entry is no longer in the log")
-	// ErrCorrupt means bytes on disk do not match their checksum, below what was synced. It is final: the replica must
-	// be rebuilt from others.
+	// ErrCorrupt means bytes on disk do not match their checksum, below what was synced. It is final: the store stops
+	// (Start), and the replica must be rebuilt from others.
 	ErrCorrupt = errors.New("store: corrupt")
 	// ErrClosed means Close was called or a sync failed; a failed sync is never retried.
 	ErrClosed = errors.New("store: closed")
