@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,7 @@ import (
 //
 //	go test ./node -run '^$' -bench Cluster -benchtime 3s
 func BenchmarkCluster(b *testing.B) {
+	useThreads(b)
 	c := newCluster(b, 3, ring.Settings{Partitions: 1024, Replicas: 3, MinInSync: 2})
 	cl := c.client()
 	value := make([]byte, 128)
@@ -45,6 +47,12 @@ func BenchmarkCluster(b *testing.B) {
 			})
 		})
 	}
+}
+
+// useThreads does what a process with three nodes in it does, see procs.Threads of cmd.
+func useThreads(b *testing.B) {
+	before := runtime.GOMAXPROCS(runtime.NumCPU() + 2)
+	b.Cleanup(func() { runtime.GOMAXPROCS(before) })
 }
 
 func benchKey(i int) []byte { return fmt.Appendf(nil, "user%012d", i) }
@@ -75,6 +83,7 @@ func inParallel(b *testing.B, callers int, op func(ctx context.Context, i int) e
 //
 //	go test ./node -run '^$' -bench PutAgainstStore -benchtime 5x
 func BenchmarkPutAgainstStore(b *testing.B) {
+	useThreads(b)
 	c := newCluster(b, 3, ring.Settings{Partitions: 1024, Replicas: 3, MinInSync: 2})
 	cl := c.client()
 	alone, err := newAppender(b.TempDir())

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -164,6 +165,9 @@ func devTopology(cmd *cobra.Command, flags *devFlags, dir string) (*topology.Top
 
 func devRunner(flags *devFlags, dir string, t *topology.Topology, logger *slog.Logger) cluster.Runner {
 	if !flags.processes {
+		if os.Getenv("GOMAXPROCS") == "" {
+			runtime.GOMAXPROCS(procs.Threads(len(t.Of(topology.Node))))
+		}
 		return cluster.InProcess{Logger: logger, Version: versionName()}
 	}
 	binary, err := os.Executable()

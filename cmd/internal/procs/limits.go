@@ -24,3 +24,8 @@ func Limits(n int) []string {
 	}
 	return environment
 }
+
+// Threads is what GOMAXPROCS should be for a process with so many nodes in it. Each node's log spends most of its time in a
+// sync, and a system call that blocks keeps its share of GOMAXPROCS until the runtime notices: with as many nodes as cores,
+// everything else would stand still that long.
+func Threads(nodes int) int { return runtime.NumCPU() + max(nodes-1, 0) }

@@ -138,5 +138,6 @@ func TestSummary(t *testing.T) {
 	c.Partitions.Leaderless = &n
 	require.Equal(t, "partial: 3 partitions leaderless, 1 of 3 nodes down", c.Summary())
 	require.Equal(t, "forming, waiting for x", (&Cluster{CoordinatorsReachable: true, WaitingFor: "x"}).Summary())
+	require.Equal(t, "unknown: nobody leads", (&Cluster{CoordinatorsReachable: true, Formed: true, Health: "unknown", WaitingFor: "nobody leads"}).Summary())
 	require.Equal(t, "no coordinator answers: x", (&Cluster{CoordinatorsError: "x"}).Summary())
 }

@@ -13,6 +13,8 @@ func (c *Cluster) Summary() string {
 	switch {
 	case !c.CoordinatorsReachable:
 		return "no coordinator answers: " + c.CoordinatorsError
+	case c.Health == "unknown" && c.WaitingFor != "":
+		return "unknown: " + c.WaitingFor
 	case !c.Formed:
 		if c.WaitingFor == "" {
 			return "forming"
