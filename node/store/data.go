@@ -8,7 +8,6 @@ import (
 	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/ring"
@@ -138,14 +137,6 @@ func dropGeneration(db *pebble.DB, p ring.PartitionID, generation uint32) error 
 		}
 	}
 	return nil
-}
-
-func freeBytes(fs vfs.FS, dir string) uint64 {
-	usage, err := fs.GetDiskUsage(dir)
-	if err != nil {
-		return 0 // not known
-	}
-	return usage.AvailBytes
 }
 
 // cloneBytes is bytes.Clone that keeps an empty value apart from none.

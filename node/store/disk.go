@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -46,6 +47,7 @@ type disk struct {
 	identity   Identity
 
 	flusher flusher
+	space   space
 	// applying is held shared from a batch's commit until `applied` says so, and alone by whoever needs both to agree.
 	applying sync.RWMutex
 	scratch  sync.Pool // *[]byte
@@ -83,9 +85,12 @@ func New(dir string, options Options) (_ Store, err error) {
 			err = errors.Join(err, d.release())
 		}
 	}()
+	d.space.fs, d.space.dir, d.space.reserve = fs, dir, uint64(d.options.ReserveBytes)
+	d.space.onFull, d.space.opened = d.flusher.wake, time.Now()
 	if err := d.load(); err != nil {
 		return nil, err
 	}
+	d.space.ask()
 	d.start()
 	return d, nil
 }
@@ -109,7 +114,7 @@ func (d *disk) load() error {
 		}
 	}
 	d.log = newLog(d.options.FS, d.logDir(), d.options.SegmentBytes, id.Store)
-	d.log.onFail = d.onFail
+	d.log.onFail, d.log.onFile = d.onFail, d.space.ask
 	if d.db, err = openData(d.dataDir(), d.options, d.failData); err != nil {
 		return err
 	}

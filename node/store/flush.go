@@ -21,10 +21,10 @@ import (
 //     durable, so is all that it counts as applied.
 //  5. The segments are dropped.
 //
-// There is one timer, armed by the first change after a flush: a store at rest does nothing.
+// There is one timer, armed by the first change after a flush, and while the disk is full: a store at rest does nothing.
 type flusher struct {
 	flushing sync.Mutex    // one flush at a time
-	dirty    chan struct{} // capacity 1: something changed since the last flush
+	dirty    chan struct{} // capacity 1: something changed since the last flush, or the disk is full
 	full     chan struct{} // capacity 1: FlushBytes were applied
 	stop     chan struct{}
 	done     sync.WaitGroup
@@ -35,6 +35,14 @@ func (f *flusher) init() {
 	f.dirty = make(chan struct{}, 1)
 	f.full = make(chan struct{}, 1)
 	f.stop = make(chan struct{})
+}
+
+// wake arms the timer.
+func (f *flusher) wake() {
+	select {
+	case f.dirty <- struct{}{}:
+	default:
+	}
 }
 
 func (f *flusher) close() {
@@ -64,6 +72,7 @@ func (d *disk) flushLoop() {
 			d.log.fail(err)
 			return
 		}
+		d.space.ask()
 	}
 }
 
@@ -74,10 +83,7 @@ func (d *disk) markDirty(p ring.PartitionID) {
 	}
 	d.isDirty[p/64] |= 1 << (p % 64)
 	if d.dirty = append(d.dirty, p); len(d.dirty) == 1 {
-		select {
-		case d.flusher.dirty <- struct{}{}:
-		default:
-		}
+		d.flusher.wake()
 	}
 }
 

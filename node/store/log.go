@@ -50,6 +50,7 @@ type log struct {
 	salt     uint32
 	onSynced func(Position, error)
 	onFail   func(error) // called once, before onSynced(0, err)
+	onFile   func()      // called after a file was made
 	latency  latencies
 
 	wake     chan struct{} // capacity 1: something waits, or failed, or closing

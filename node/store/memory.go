@@ -244,6 +244,9 @@ func (m *memory) Stats() Stats {
 	}
 }
 
+// Full is never true: nothing is on a disk.
+func (m *memory) Full() bool { return false }
+
 // Flush forgets the applied entries if the log is larger than RetainBytes.
 func (m *memory) Flush() error {
 	m.mu.Lock()

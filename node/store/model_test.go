@@ -107,6 +107,9 @@ func (m model) check(s store.Store) error {
 		if r.Trim > 0 && r.TrimEpoch != p.entries[r.Trim-1].epoch {
 			return fmt.Errorf("partition %d: trim %d of epoch %v, not %v", r.Partition, r.Trim, r.TrimEpoch, p.entries[r.Trim-1].epoch)
 		}
+		if r.HybridTime != r.Applied { // the workload's entries have their seq for a hybrid time
+			return fmt.Errorf("partition %d: hybrid time %d, applied %d", r.Partition, r.HybridTime, r.Applied)
+		}
 		if err := checkEpochs(r, p); err != nil {
 			return err
 		}

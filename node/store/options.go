@@ -47,6 +47,9 @@ type Options struct {
 	CacheBytes int64
 	// MemTableBytes is the size of the write buffer of the data; up to four exist at a time.
 	MemTableBytes int64
+	// ReserveBytes is how much of the disk should stay free: with less, the store says that it is full (Store.Full).
+	// Default: four segments and two write buffers.
+	ReserveBytes int64
 
 	// Logger hears of recovery, trouble and Pebble's troubles. Default: none.
 	Logger *slog.Logger
@@ -66,6 +69,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.RetainBytes, DefaultRetainBytes)
 	setDefault(&o.CacheBytes, DefaultCacheBytes)
 	setDefault(&o.MemTableBytes, DefaultMemTableBytes)
+	setDefault(&o.ReserveBytes, 4*o.SegmentBytes+2*o.MemTableBytes)
 	return o
 }
 
@@ -82,7 +86,7 @@ func (o Options) Validate() error {
 	switch {
 	case o.SegmentBytes < minSegmentBytes || o.SegmentBytes > 1<<30:
 		return fmt.Errorf("store: SegmentBytes %d, must be %d to 1 GiB", o.SegmentBytes, minSegmentBytes)
-	case o.FlushBytes < 0 || o.FlushEvery < 0 || o.RetainFor < 0 || o.RetainBytes < 0 || o.CacheBytes < 0:
+	case o.ReserveBytes < 0 || o.FlushBytes < 0 || o.FlushEvery < 0 || o.RetainFor < 0 || o.RetainBytes < 0 || o.CacheBytes < 0:
 		return errors.New("store: sizes and times must not be negative")
 	case o.MemTableBytes < 64<<10 || o.MemTableBytes > 1<<30:
 		return fmt.Errorf("store: MemTableBytes %d, must be 64 KiB to 1 GiB", o.MemTableBytes)

@@ -3,10 +3,15 @@ package store
 import (
 	"fmt"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // maxSpare is how many dropped files are kept to be recycled; more than that are left over from a burst.
 const maxSpare = 2
+
+// smallSegmentBytes is what a file of the log comes down to, at the least, when the disk is full.
+const smallSegmentBytes = 64 << 10
 
 // prepare is the goroutine that makes the next segment ready, so that the log's goroutine never waits for a file to be
 // made unless the disk is that slow.
@@ -40,7 +45,7 @@ func (l *log) makeReady() (*segment, error) {
 	if old != nil {
 		return l.files.recycle(old, number)
 	}
-	return l.files.create(number, 0)
+	return l.create(number, 0)
 }
 
 func (l *log) askReady() {
@@ -74,7 +79,21 @@ func (l *log) nextSegment(need int64) (*segment, error) {
 			return nil, err
 		}
 	}
-	return l.files.create(number, need)
+	return l.create(number, need)
+}
+
+// create makes a file with room for need bytes. If there is no space for one of the usual size a small one will do: so a
+// store can be opened, and come to where it gives space back, on a disk that is full. Small ones are not recycled.
+func (l *log) create(number uint64, need int64) (*segment, error) {
+	defer l.onFile()
+	size, least := max(need, l.files.bytes), max(need, min(l.files.bytes, smallSegmentBytes))
+	for {
+		seg, err := l.files.create(number, size)
+		if err == nil || size == least || !vfs.IsNoSpaceError(err) {
+			return seg, err
+		}
+		size = max(size/16, least)
+	}
 }
 
 // keepSpare puts seg aside to be recycled, or reports that it is to be removed. mu must be held.

@@ -65,9 +65,9 @@ func (s *segmentFiles) list() ([]uint64, error) {
 	return numbers, nil
 }
 
-// create makes a file of at least size bytes, written and synced, so that later syncs of it record data only.
+// create makes a file of size bytes, written and synced, so that later syncs of it record data only. If it cannot, it
+// leaves none.
 func (s *segmentFiles) create(number uint64, size int64) (*segment, error) {
-	size = max(size, s.bytes)
 	seg := &segment{number: number, name: s.fs.PathJoin(s.dir, segmentName(number)), size: size}
 	f, err := s.fs.Create(seg.name, categoryLog)
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *segmentFiles) create(number uint64, size int64) (*segment, error) {
 		err = cerr
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.fs.Remove(seg.name)) // it may hold the last of the disk's space
 	}
 	if seg.file, err = s.fs.OpenReadWrite(seg.name, categoryLog); err != nil {
 		return nil, err

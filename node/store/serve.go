@@ -242,13 +242,15 @@ func (d *disk) Stats() Stats {
 	}
 	l.mu.Unlock()
 	s.SyncP99 = l.latency.p99()
-	s.FreeBytes = freeBytes(d.options.FS, d.dir)
+	s.FreeBytes = d.space.freeBytes()
 	if d.enter() == nil {
 		s.DataBytes = d.db.Metrics().DiskSpaceUsage()
 		d.open.RUnlock()
 	}
 	return s
 }
+
+func (d *disk) Full() bool { return d.space.full.Load() }
 
 func (d *disk) Flush() error {
 	if err := d.enter(); err != nil {

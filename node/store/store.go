@@ -68,7 +68,7 @@ type Stats struct {
 	Appended  Position
 	Synced    Position
 	Unsynced  uint64 // bytes appended and not yet synced
-	FreeBytes uint64 // on the disk, 0 if not known
+	FreeBytes uint64 // on the disk, at most a second ago; 0 if not known
 }
 
 // Store is a node's disk. All methods may be called at the same time, but Append calls must be ordered by the caller
@@ -109,6 +109,12 @@ type Store interface {
 	// Count audits one partition's applied data: slow.
 	Count(p ring.PartitionID) (Copy, error)
 	Stats() Stats
+	// Full reports that less than Options.ReserveBytes is free on the disk. Nothing is refused because of it: callers should
+	// admit no new changes, so that what is left is enough for those under way, and for the store to be opened again; a
+	// write that finds no space at all stops the store. It takes no lock and does no I/O: the disk is asked with every
+	// flush and every new file of the log, and while it is full, every Options.FlushEvery. False if the free space is not
+	// known.
+	Full() bool
 	// Flush makes everything applied durable and lets the log be trimmed.
 	Flush() error
 	// Close syncs the log, flushes and stops.

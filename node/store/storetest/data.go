@@ -159,7 +159,8 @@ func testReopen(t *testing.T, f Factory) {
 		require.Equal(t, []entry.Recovered{
 			{
 				Partition: 5, Promised: 7, Configuration: configuration, Applied: 10, Last: 15,
-				Epochs: []entry.EpochStart{{Epoch: 1, First: 1}, {Epoch: 7, First: 11}},
+				Epochs:     []entry.EpochStart{{Epoch: 1, First: 1}, {Epoch: 7, First: 11}},
+				HybridTime: 10 << 16,
 			},
 			{Partition: 9, Promised: 3},
 		}, s.Recovered())
