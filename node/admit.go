@@ -24,6 +24,10 @@ func (s *session) admit(r *request, req *kringv1.Request, partitions uint32) *kv
 	if err := r.check(req, partitions); err != nil {
 		return err
 	}
+	if req.Op == kringv1.Op_OP_PUT && n.cfg.Store.Full() {
+		return kverr.Newf(kverr.DiskFull, "the disk of node %s is nearly full: nothing more is stored until there is space; deleting works",
+			n.cfg.ID)
+	}
 	r.counted = true
 	requests, bytes := n.inFlight.Add(1), n.inFlightBytes.Add(int64(r.bytes))
 	if requests > int64(n.cfg.MaxInFlight) || bytes > int64(n.cfg.MaxInFlightBytes) && requests > 1 {

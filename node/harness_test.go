@@ -136,7 +136,11 @@ type cluster struct {
 }
 
 func newCluster(t testing.TB, nodes int, settings ring.Settings) *cluster {
-	c := &cluster{t: t, master: newMaster(t, settings, nodes)}
+	return newClusterOn(t, nodes, settings, store.Options{})
+}
+
+func newClusterOn(t testing.TB, nodes int, settings ring.Settings, options store.Options) *cluster {
+	c := &cluster{t: t, master: newMaster(t, settings, nodes), options: options}
 	dir := t.TempDir()
 	for i := range nodes {
 		id := ring.NodeID(fmt.Sprintf("n%d", i+1))

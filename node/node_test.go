@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/node/store"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
 	"github.com/kringdb/kring/ring/client"
@@ -233,4 +234,19 @@ func TestConcurrentCAS(t *testing.T) {
 	got, err := cl.Get(t.Context(), key)
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprint(done.Load()), string(got.Value))
+}
+
+// TestFullDisk: a node whose disk is nearly full stores nothing more, and still reads and deletes.
+func TestFullDisk(t *testing.T) {
+	c := newClusterOn(t, 3, small, store.Options{ReserveBytes: 1 << 60})
+	cl := c.client()
+	for _, m := range c.members {
+		require.Eventually(t, m.store.Full, time.Minute, time.Millisecond)
+	}
+	_, err := cl.Put(t.Context(), []byte("k"), []byte("v"))
+	require.Equal(t, kverr.DiskFull, kverr.CodeOf(err), err)
+	_, err = cl.Get(t.Context(), []byte("k"))
+	require.Equal(t, kverr.NotFound, kverr.CodeOf(err))
+	_, err = cl.Delete(t.Context(), []byte("k"))
+	require.NoError(t, err)
 }
