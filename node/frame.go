@@ -27,12 +27,12 @@ func encodeFrame(f *replica.Frame, boot uint64) *kringv1.PeerFrame {
 		out.Acks = append(out.Acks, to)
 	}
 	if b := f.Beacon; b != nil {
-		out.Beacon = &kringv1.Beacon{Number: b.Number}
-		entries := make([]kringv1.BeaconEntry, len(b.Entries))
+		count := len(b.Entries)
+		out.Beacon = &kringv1.Beacon{
+			Number: b.Number, Partitions: make([]uint32, count), Epochs: make([]uint64, count), Committed: make([]uint64, count),
+		}
 		for i, e := range b.Entries {
-			to := &entries[i]
-			to.Partition, to.Epoch, to.Committed = uint32(e.Partition), uint64(e.Epoch), e.Committed
-			out.Beacon.Entries = append(out.Beacon.Entries, to)
+			out.Beacon.Partitions[i], out.Beacon.Epochs[i], out.Beacon.Committed[i] = uint32(e.Partition), uint64(e.Epoch), e.Committed
 		}
 	}
 	if b := f.BeaconAck; b != nil {
@@ -80,11 +80,15 @@ func decodeFrame(in *kringv1.PeerFrame, partitions uint32) (*replica.Frame, erro
 		})
 	}
 	if b := in.Beacon; b != nil {
-		f.Beacon = &replica.Beacon{Number: b.Number, Entries: make([]replica.BeaconEntry, 0, len(b.Entries))}
-		for _, e := range b.Entries {
-			f.Beacon.Entries = append(f.Beacon.Entries, replica.BeaconEntry{
-				Partition: ring.PartitionID(e.Partition), Epoch: ring.Epoch(e.Epoch), Committed: e.Committed,
-			})
+		if len(b.Epochs) != len(b.Partitions) || len(b.Committed) != len(b.Partitions) {
+			return nil, fmt.Errorf("node: a beacon with %d partitions, %d epochs and %d commit points",
+				len(b.Partitions), len(b.Epochs), len(b.Committed))
+		}
+		f.Beacon = &replica.Beacon{Number: b.Number, Entries: make([]replica.BeaconEntry, len(b.Partitions))}
+		for i, partition := range b.Partitions {
+			f.Beacon.Entries[i] = replica.BeaconEntry{
+				Partition: ring.PartitionID(partition), Epoch: ring.Epoch(b.Epochs[i]), Committed: b.Committed[i],
+			}
 		}
 	}
 	if b := in.BeaconAck; b != nil {

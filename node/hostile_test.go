@@ -186,6 +186,7 @@ func TestMalformedPeerFrames(t *testing.T) {
 		"epochs that fall":          entries(encoded(5, 2), encoded(6, 1)),
 		"an epoch from the future":  entries(encoded(5, 3)),
 		"older than the one before": {Appends: []*kringv1.Append{{Partition: 3, Epoch: 3, PrevSeq: 4, PrevEpoch: 2, Entries: [][]byte{encoded(5, 1)}}}},
+		"a lopsided beacon":         {Beacon: &kringv1.Beacon{Partitions: []uint32{1, 2}, Epochs: []uint64{1}, Committed: []uint64{1, 1}}},
 		"damaged":                   entries(damaged),
 		"not an entry":              entries([]byte("x")),
 	} {

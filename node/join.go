@@ -99,18 +99,19 @@ func (n *Node) heartbeats(ctx context.Context) {
 		}
 		reads, writes, at := n.reads.Load(), n.writes.Load(), time.Now()
 		seconds := at.Sub(last).Seconds()
-		load := n.load(n.cfg.Store.Stats())
+		stats := n.cfg.Store.Stats()
+		load := n.load(stats)
 		load.ReadsPerSecond = float64(reads-lastReads) / seconds
 		load.WritesPerSecond = float64(writes-lastWrites) / seconds
 		last, lastReads, lastWrites = at, reads, writes
-		n.heartbeat(ctx, load)
+		n.heartbeat(ctx, load, stats.Syncs)
 	}
 }
 
-func (n *Node) heartbeat(ctx context.Context, load *kringv1.Load) {
+func (n *Node) heartbeat(ctx context.Context, load *kringv1.Load, progress uint64) {
 	timeout, cancel := context.WithTimeout(ctx, max(n.cfg.HeartbeatEvery, time.Second))
 	defer cancel()
-	identity, stats := n.cfg.Store.Identity(), n.cfg.Store.Stats()
+	identity := n.cfg.Store.Identity()
 	_, err := n.coordinators.Heartbeat(timeout, &kringv1.HeartbeatRequest{
 		ClusterId:    n.clusterID(),
 		Id:           string(n.cfg.ID),
@@ -119,7 +120,7 @@ func (n *Node) heartbeat(ctx context.Context, load *kringv1.Load) {
 		BootCount:    identity.Boot,
 		TableVersion: n.tableVersion(),
 		Load:         load,
-		DiskProgress: stats.Syncs,
+		DiskProgress: progress,
 		UnixNanos:    time.Now().UnixNano(),
 	})
 	if err != nil && ctx.Err() == nil {

@@ -100,7 +100,7 @@ type Synced struct{ Position uint64 }
 // Applied says that what TakeApplies gave is visible to reads.
 type Applied struct{ Batch []Apply }
 
-// Tick lets time pass; due at least every quarter of the beacon interval.
+// Tick lets time pass; due at least twice a beacon interval.
 type Tick struct{}
 
 func (*Configure) event() {}

@@ -367,11 +367,15 @@ func (x *Ack) GetBootCount() uint64 {
 	return 0
 }
 
-// Beacon keeps leases alive between a pair: it lists every partition that the sender leads and the receiver backs.
+// Beacon keeps leases alive between a pair: it lists every partition that the sender leads and the receiver backs. The
+// lists run side by side and have the same length: columns, since a beacon of a thousand partitions goes out four times a
+// lease to every peer.
 type Beacon struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // rising
-	Entries       []*BeaconEntry         `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	Partitions    []uint32               `protobuf:"varint,2,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
+	Epochs        []uint64               `protobuf:"varint,3,rep,packed,name=epochs,proto3" json:"epochs,omitempty"`
+	Committed     []uint64               `protobuf:"varint,4,rep,packed,name=committed,proto3" json:"committed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -413,71 +417,25 @@ func (x *Beacon) GetNumber() uint64 {
 	return 0
 }
 
-func (x *Beacon) GetEntries() []*BeaconEntry {
+func (x *Beacon) GetPartitions() []uint32 {
 	if x != nil {
-		return x.Entries
+		return x.Partitions
 	}
 	return nil
 }
 
-type BeaconEntry struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Partition     uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Committed     uint64                 `protobuf:"varint,3,opt,name=committed,proto3" json:"committed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *BeaconEntry) Reset() {
-	*x = BeaconEntry{}
-	mi := &file_kring_v1_peer_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *BeaconEntry) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*BeaconEntry) ProtoMessage() {}
-
-func (x *BeaconEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_peer_proto_msgTypes[5]
+func (x *Beacon) GetEpochs() []uint64 {
 	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
+		return x.Epochs
 	}
-	return mi.MessageOf(x)
+	return nil
 }
 
-// Deprecated: Use BeaconEntry.ProtoReflect.Descriptor instead.
-func (*BeaconEntry) Descriptor() ([]byte, []int) {
-	return file_kring_v1_peer_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *BeaconEntry) GetPartition() uint32 {
-	if x != nil {
-		return x.Partition
-	}
-	return 0
-}
-
-func (x *BeaconEntry) GetEpoch() uint64 {
-	if x != nil {
-		return x.Epoch
-	}
-	return 0
-}
-
-func (x *BeaconEntry) GetCommitted() uint64 {
+func (x *Beacon) GetCommitted() []uint64 {
 	if x != nil {
 		return x.Committed
 	}
-	return 0
+	return nil
 }
 
 // BeaconAck grants a lease for every partition that the beacon listed, but the exceptions.
@@ -493,7 +451,7 @@ type BeaconAck struct {
 
 func (x *BeaconAck) Reset() {
 	*x = BeaconAck{}
-	mi := &file_kring_v1_peer_proto_msgTypes[6]
+	mi := &file_kring_v1_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +463,7 @@ func (x *BeaconAck) String() string {
 func (*BeaconAck) ProtoMessage() {}
 
 func (x *BeaconAck) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_peer_proto_msgTypes[6]
+	mi := &file_kring_v1_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +476,7 @@ func (x *BeaconAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeaconAck.ProtoReflect.Descriptor instead.
 func (*BeaconAck) Descriptor() ([]byte, []int) {
-	return file_kring_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_kring_v1_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *BeaconAck) GetNumber() uint64 {
@@ -587,14 +545,14 @@ const file_kring_v1_peer_proto_rawDesc = "" +
 	"\asent_at\x18\x06 \x01(\x03R\x06sentAt\x12\x18\n" +
 	"\abarrier\x18\a \x01(\x04R\abarrier\x12\x1d\n" +
 	"\n" +
-	"boot_count\x18\b \x01(\x04R\tbootCount\"Q\n" +
+	"boot_count\x18\b \x01(\x04R\tbootCount\"v\n" +
 	"\x06Beacon\x12\x16\n" +
-	"\x06number\x18\x01 \x01(\x04R\x06number\x12/\n" +
-	"\aentries\x18\x02 \x03(\v2\x15.kring.v1.BeaconEntryR\aentries\"_\n" +
-	"\vBeaconEntry\x12\x1c\n" +
-	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +
-	"\tcommitted\x18\x03 \x01(\x04R\tcommitted\"{\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x03(\rR\n" +
+	"partitions\x12\x16\n" +
+	"\x06epochs\x18\x03 \x03(\x04R\x06epochs\x12\x1c\n" +
+	"\tcommitted\x18\x04 \x03(\x04R\tcommitted\"{\n" +
 	"\tBeaconAck\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x17\n" +
 	"\asent_at\x18\x02 \x01(\x03R\x06sentAt\x12\x1e\n" +
@@ -618,34 +576,32 @@ func file_kring_v1_peer_proto_rawDescGZIP() []byte {
 	return file_kring_v1_peer_proto_rawDescData
 }
 
-var file_kring_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_kring_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_kring_v1_peer_proto_goTypes = []any{
-	(*PeerFrame)(nil),   // 0: kring.v1.PeerFrame
-	(*Hello)(nil),       // 1: kring.v1.Hello
-	(*Append)(nil),      // 2: kring.v1.Append
-	(*Ack)(nil),         // 3: kring.v1.Ack
-	(*Beacon)(nil),      // 4: kring.v1.Beacon
-	(*BeaconEntry)(nil), // 5: kring.v1.BeaconEntry
-	(*BeaconAck)(nil),   // 6: kring.v1.BeaconAck
-	(*Replica)(nil),     // 7: kring.v1.Replica
-	(*Partition)(nil),   // 8: kring.v1.Partition
+	(*PeerFrame)(nil), // 0: kring.v1.PeerFrame
+	(*Hello)(nil),     // 1: kring.v1.Hello
+	(*Append)(nil),    // 2: kring.v1.Append
+	(*Ack)(nil),       // 3: kring.v1.Ack
+	(*Beacon)(nil),    // 4: kring.v1.Beacon
+	(*BeaconAck)(nil), // 5: kring.v1.BeaconAck
+	(*Replica)(nil),   // 6: kring.v1.Replica
+	(*Partition)(nil), // 7: kring.v1.Partition
 }
 var file_kring_v1_peer_proto_depIdxs = []int32{
 	1, // 0: kring.v1.PeerFrame.hello:type_name -> kring.v1.Hello
 	2, // 1: kring.v1.PeerFrame.appends:type_name -> kring.v1.Append
 	3, // 2: kring.v1.PeerFrame.acks:type_name -> kring.v1.Ack
 	4, // 3: kring.v1.PeerFrame.beacon:type_name -> kring.v1.Beacon
-	6, // 4: kring.v1.PeerFrame.beacon_ack:type_name -> kring.v1.BeaconAck
-	7, // 5: kring.v1.Hello.replica:type_name -> kring.v1.Replica
-	8, // 6: kring.v1.Append.configuration:type_name -> kring.v1.Partition
-	5, // 7: kring.v1.Beacon.entries:type_name -> kring.v1.BeaconEntry
-	0, // 8: kring.v1.PeerService.Exchange:input_type -> kring.v1.PeerFrame
-	0, // 9: kring.v1.PeerService.Exchange:output_type -> kring.v1.PeerFrame
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	5, // 4: kring.v1.PeerFrame.beacon_ack:type_name -> kring.v1.BeaconAck
+	6, // 5: kring.v1.Hello.replica:type_name -> kring.v1.Replica
+	7, // 6: kring.v1.Append.configuration:type_name -> kring.v1.Partition
+	0, // 7: kring.v1.PeerService.Exchange:input_type -> kring.v1.PeerFrame
+	0, // 8: kring.v1.PeerService.Exchange:output_type -> kring.v1.PeerFrame
+	8, // [8:9] is the sub-list for method output_type
+	7, // [7:8] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_peer_proto_init() }
@@ -660,7 +616,7 @@ func file_kring_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_peer_proto_rawDesc), len(file_kring_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
