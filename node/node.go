@@ -106,7 +106,7 @@ func (n *Node) dialOptions() []grpc.DialOption {
 
 const (
 	tickEvery    = 100 * time.Millisecond // half of what the protocol asks for at most; each wakes an idle process
-	drainTimeout = time.Second // for requests in flight when the node is told to stop
+	drainTimeout = time.Second            // for requests in flight when the node is told to stop
 )
 
 // Run serves until ctx ends or the disk fails, and then winds down: first no more requests, then no more peers, then the
