@@ -19,9 +19,10 @@
 //
 // # Locks
 //
-// engine.mu guards the protocol and is never held over I/O, except for the rare read of old log entries for a replica
-// that is far behind. session.mu guards one stream's outgoing answers. engine.mu may be followed by a link's signal, never by session.mu:
-// answers are delivered after it is released.
+// engine.mu guards the protocol and is not held over I/O, with two rare exceptions: old log entries are read for a replica
+// that is far behind, and a key that a condition judges is read again if something was applied since it was read ahead
+// (Node.lookAhead). session.mu guards one stream's outgoing answers. engine.mu may be followed by a link's signal, never by
+// session.mu: answers are delivered after it is released.
 //
 // The package does not decide who leads; it obeys the coordinators' table and refuses what is older.
 package node

@@ -105,7 +105,7 @@ func (n *Node) dialOptions() []grpc.DialOption {
 }
 
 const (
-	tickEvery    = 100 * time.Millisecond // half of what the protocol asks for at most; each wakes an idle process
+	tickEvery    = 100 * time.Millisecond // the protocol asks for at least two a beacon interval; each wakes an idle process
 	drainTimeout = time.Second            // for requests in flight when the node is told to stop
 )
 
