@@ -103,15 +103,61 @@ type Applied struct{ Batch []Apply }
 // Tick lets time pass; due at least twice a beacon interval.
 type Tick struct{}
 
-func (*Configure) event() {}
-func (*Propose) event()   {}
-func (*Read) event()      {}
-func (*Received) event()  {}
-func (*PeerUp) event()    {}
-func (*PeerDown) event()  {}
-func (*Synced) event()    {}
-func (*Applied) event()   {}
-func (*Tick) event()      {}
+// Release asks an open primary to hand a partition over, to To or, where that is zero, to whichever in-sync replica can
+// take it soonest: it admits nothing more in this epoch, for good, waits until everything logged is committed, and then
+// asks for the change (Output.Changes) with Released set. Nothing happens where the epoch is another or the partition is
+// not open here.
+type Release struct {
+	Partition ring.PartitionID
+	Epoch     ring.Epoch
+	To        ring.Replica
+}
+
+// Leave says that this node is about to stop in good order: it releases everything it leads, asks to leave every in-sync
+// set that can do without it (to the joining set, so that it is taken back when it returns), and asks for no new roles.
+// Left tells when there is nothing more to wait for.
+type Leave struct{}
+
+// Installing says that the caller has begun to take in a snapshot, as Output.Fetches asked, into a new generation.
+type Installing struct {
+	Partition  ring.PartitionID
+	Epoch      ring.Epoch
+	Generation uint32
+}
+
+// Installed says that a snapshot is complete and flushed in its generation: everything up to Seq, nothing after. The core
+// flips to it unless the configuration has moved on, in which case it drops it.
+type Installed struct {
+	Partition  ring.PartitionID
+	Epoch      ring.Epoch // of the Fetch
+	Generation uint32
+	Seq        uint64
+	SeqEpoch   ring.Epoch
+	HybridTime uint64
+	Requests   [][]byte // recent request ids, as Core.Requests gave them at the source
+}
+
+// InstallFailed says that it could not be had; the core drops the generation and asks again when that is still called for.
+type InstallFailed struct {
+	Partition  ring.PartitionID
+	Epoch      ring.Epoch
+	Generation uint32 // 0: it was not begun
+}
+
+func (*Configure) event()     {}
+func (*Release) event()       {}
+func (*Leave) event()         {}
+func (*Installing) event()    {}
+func (*Installed) event()     {}
+func (*InstallFailed) event() {}
+func (*Propose) event()       {}
+func (*Read) event()          {}
+func (*Received) event()      {}
+func (*PeerUp) event()        {}
+func (*PeerDown) event()      {}
+func (*Synced) event()        {}
+func (*Applied) event()       {}
+func (*Tick) event()          {}
 
 // Verdict is how a request ended.
 type Verdict uint8
@@ -150,15 +196,35 @@ type Apply struct {
 type Output struct {
 	Records []entry.Record // to be appended to the log, in this order
 	Answers []Answer
-	Wake    []ring.Replica // peers that have something to collect
-	Applies bool           // there is something to apply
+	Wake    []ring.Replica  // peers that have something to collect
+	Applies bool            // there is something to apply
+	Changes []ChangeRequest // to be asked of the coordinators; asked again here if nothing comes of it
+	Fetches []Fetch         // snapshots to be fetched
+}
+
+// ChangeRequest is a new configuration to be asked of the coordinators: a compare-and-set on Expected. Its outcome comes back
+// as a Configure, or not at all.
+type ChangeRequest struct {
+	Expected ring.Epoch
+	Desired  ring.Partition // its epoch is ignored
+	Reason   string         // for people
+}
+
+// Fetch asks for a snapshot of a partition from its primary. One is under way for a partition at a time: Installing, then Installed
+// or InstallFailed, answer it.
+type Fetch struct {
+	Partition ring.PartitionID
+	Epoch     ring.Epoch
+	From      ring.Replica
 }
 
 // Reset empties o and keeps its memory.
 func (o *Output) Reset() {
 	clear(o.Records)
 	clear(o.Answers)
+	clear(o.Changes)
 	o.Records, o.Answers, o.Wake, o.Applies = o.Records[:0], o.Answers[:0], o.Wake[:0], false
+	o.Changes, o.Fetches = o.Changes[:0], o.Fetches[:0]
 }
 
 // Frame is what one node tells another in one message.
@@ -185,6 +251,7 @@ type Append struct {
 	Committed     uint64
 	Barrier       uint64
 	Configuration *ring.Partition // until the receiver has acked one of the epoch
+	FetchSnapshot bool            // to a joiner: the log no longer holds entry PrevSeq+1
 }
 
 // Encoded is an entry with the bytes that stand for it everywhere.

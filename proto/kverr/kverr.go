@@ -19,25 +19,28 @@ type Code = kringv1.ErrorCode
 
 // The codes under short names; see error.proto for what each means.
 const (
-	Internal           = kringv1.ErrorCode_ERROR_CODE_INTERNAL
-	BadRequest         = kringv1.ErrorCode_ERROR_CODE_BAD_REQUEST
-	NotFound           = kringv1.ErrorCode_ERROR_CODE_NOT_FOUND
-	PreconditionFailed = kringv1.ErrorCode_ERROR_CODE_PRECONDITION_FAILED
-	KeyTooLong         = kringv1.ErrorCode_ERROR_CODE_KEY_TOO_LONG
-	ValueTooLarge      = kringv1.ErrorCode_ERROR_CODE_VALUE_TOO_LARGE
-	NotPrimary         = kringv1.ErrorCode_ERROR_CODE_NOT_PRIMARY
-	Busy               = kringv1.ErrorCode_ERROR_CODE_BUSY
-	Unavailable        = kringv1.ErrorCode_ERROR_CODE_UNAVAILABLE
-	OutcomeUnknown     = kringv1.ErrorCode_ERROR_CODE_OUTCOME_UNKNOWN
-	Deadline           = kringv1.ErrorCode_ERROR_CODE_DEADLINE
-	DiskFull           = kringv1.ErrorCode_ERROR_CODE_DISK_FULL
-	WrongCluster       = kringv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER
-	WrongStore         = kringv1.ErrorCode_ERROR_CODE_WRONG_STORE
-	NotLeader          = kringv1.ErrorCode_ERROR_CODE_NOT_LEADER
-	StaleEpoch         = kringv1.ErrorCode_ERROR_CODE_STALE_EPOCH
-	Conflict           = kringv1.ErrorCode_ERROR_CODE_CONFLICT
-	Corrupt            = kringv1.ErrorCode_ERROR_CODE_CORRUPT
-	Canceled           = kringv1.ErrorCode_ERROR_CODE_CANCELED
+	Internal            = kringv1.ErrorCode_ERROR_CODE_INTERNAL
+	BadRequest          = kringv1.ErrorCode_ERROR_CODE_BAD_REQUEST
+	NotFound            = kringv1.ErrorCode_ERROR_CODE_NOT_FOUND
+	PreconditionFailed  = kringv1.ErrorCode_ERROR_CODE_PRECONDITION_FAILED
+	KeyTooLong          = kringv1.ErrorCode_ERROR_CODE_KEY_TOO_LONG
+	ValueTooLarge       = kringv1.ErrorCode_ERROR_CODE_VALUE_TOO_LARGE
+	NotPrimary          = kringv1.ErrorCode_ERROR_CODE_NOT_PRIMARY
+	Busy                = kringv1.ErrorCode_ERROR_CODE_BUSY
+	Unavailable         = kringv1.ErrorCode_ERROR_CODE_UNAVAILABLE
+	OutcomeUnknown      = kringv1.ErrorCode_ERROR_CODE_OUTCOME_UNKNOWN
+	Deadline            = kringv1.ErrorCode_ERROR_CODE_DEADLINE
+	DiskFull            = kringv1.ErrorCode_ERROR_CODE_DISK_FULL
+	WrongCluster        = kringv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER
+	WrongStore          = kringv1.ErrorCode_ERROR_CODE_WRONG_STORE
+	NotLeader           = kringv1.ErrorCode_ERROR_CODE_NOT_LEADER
+	StaleEpoch          = kringv1.ErrorCode_ERROR_CODE_STALE_EPOCH
+	Conflict            = kringv1.ErrorCode_ERROR_CODE_CONFLICT
+	Corrupt             = kringv1.ErrorCode_ERROR_CODE_CORRUPT
+	Canceled            = kringv1.ErrorCode_ERROR_CODE_CANCELED
+	RequestTooOld       = kringv1.ErrorCode_ERROR_CODE_REQUEST_TOO_OLD
+	IdempotencyMismatch = kringv1.ErrorCode_ERROR_CODE_IDEMPOTENCY_MISMATCH
+	NotANumber          = kringv1.ErrorCode_ERROR_CODE_NOT_A_NUMBER
 )
 
 // Error is a code with a text for people and, for refusals, when to come back.
@@ -122,25 +125,28 @@ type traits struct {
 }
 
 var table = map[Code]traits{
-	Internal:           {"internal", codes.Internal, false, Unknown},
-	BadRequest:         {"bad_request", codes.InvalidArgument, false, OutcomeNone},
-	NotFound:           {"not_found", codes.NotFound, false, OutcomeNone},
-	PreconditionFailed: {"precondition_failed", codes.FailedPrecondition, false, OutcomeNone},
-	KeyTooLong:         {"key_too_long", codes.InvalidArgument, false, OutcomeNone},
-	ValueTooLarge:      {"value_too_large", codes.InvalidArgument, false, OutcomeNone},
-	NotPrimary:         {"not_primary", codes.Unavailable, true, OutcomeNone},
-	Busy:               {"busy", codes.ResourceExhausted, true, OutcomeNone},
-	Unavailable:        {"unavailable", codes.Unavailable, true, OutcomeNone},
-	OutcomeUnknown:     {"outcome_unknown", codes.Unknown, true, Unknown},
-	Deadline:           {"deadline", codes.DeadlineExceeded, true, OutcomeNone},
-	DiskFull:           {"disk_full", codes.ResourceExhausted, false, OutcomeNone},
-	WrongCluster:       {"wrong_cluster", codes.PermissionDenied, false, OutcomeNone},
-	WrongStore:         {"wrong_store", codes.PermissionDenied, false, OutcomeNone},
-	NotLeader:          {"not_leader", codes.Unavailable, true, OutcomeNone},
-	StaleEpoch:         {"stale_epoch", codes.Aborted, true, OutcomeNone},
-	Conflict:           {"conflict", codes.FailedPrecondition, false, OutcomeNone},
-	Corrupt:            {"corrupt", codes.DataLoss, false, Unknown},
-	Canceled:           {"canceled", codes.Canceled, true, OutcomeNone},
+	Internal:            {"internal", codes.Internal, false, Unknown},
+	BadRequest:          {"bad_request", codes.InvalidArgument, false, OutcomeNone},
+	NotFound:            {"not_found", codes.NotFound, false, OutcomeNone},
+	PreconditionFailed:  {"precondition_failed", codes.FailedPrecondition, false, OutcomeNone},
+	KeyTooLong:          {"key_too_long", codes.InvalidArgument, false, OutcomeNone},
+	ValueTooLarge:       {"value_too_large", codes.InvalidArgument, false, OutcomeNone},
+	NotPrimary:          {"not_primary", codes.Unavailable, true, OutcomeNone},
+	Busy:                {"busy", codes.ResourceExhausted, true, OutcomeNone},
+	Unavailable:         {"unavailable", codes.Unavailable, true, OutcomeNone},
+	OutcomeUnknown:      {"outcome_unknown", codes.Unknown, true, Unknown},
+	Deadline:            {"deadline", codes.DeadlineExceeded, true, OutcomeNone},
+	DiskFull:            {"disk_full", codes.ResourceExhausted, false, OutcomeNone},
+	WrongCluster:        {"wrong_cluster", codes.PermissionDenied, false, OutcomeNone},
+	WrongStore:          {"wrong_store", codes.PermissionDenied, false, OutcomeNone},
+	NotLeader:           {"not_leader", codes.Unavailable, true, OutcomeNone},
+	StaleEpoch:          {"stale_epoch", codes.Aborted, true, OutcomeNone},
+	Conflict:            {"conflict", codes.FailedPrecondition, false, OutcomeNone},
+	Corrupt:             {"corrupt", codes.DataLoss, false, Unknown},
+	Canceled:            {"canceled", codes.Canceled, true, OutcomeNone},
+	RequestTooOld:       {"request_too_old", codes.Aborted, true, OutcomeNone},
+	IdempotencyMismatch: {"idempotency_mismatch", codes.FailedPrecondition, false, OutcomeNone},
+	NotANumber:          {"not_a_number", codes.FailedPrecondition, false, OutcomeNone},
 }
 
 // Name is the code's published name: "not_found".

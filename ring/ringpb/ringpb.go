@@ -25,22 +25,24 @@ func ToReplica(r *kringv1.Replica) ring.Replica {
 // FromPartition encodes p.
 func FromPartition(p *ring.Partition) *kringv1.Partition {
 	return &kringv1.Partition{
-		Id:      uint32(p.ID),
-		Epoch:   uint64(p.Epoch),
-		Primary: FromReplica(p.Primary),
-		InSync:  fromReplicas(p.InSync),
-		Joining: fromReplicas(p.Joining),
+		Id:       uint32(p.ID),
+		Epoch:    uint64(p.Epoch),
+		Primary:  FromReplica(p.Primary),
+		InSync:   fromReplicas(p.InSync),
+		Joining:  fromReplicas(p.Joining),
+		Released: p.Released,
 	}
 }
 
 // ToPartition decodes p.
 func ToPartition(p *kringv1.Partition) ring.Partition {
 	return ring.Partition{
-		ID:      ring.PartitionID(p.GetId()),
-		Epoch:   ring.Epoch(p.GetEpoch()),
-		Primary: ToReplica(p.GetPrimary()),
-		InSync:  toReplicas(p.GetInSync()),
-		Joining: toReplicas(p.GetJoining()),
+		ID:       ring.PartitionID(p.GetId()),
+		Epoch:    ring.Epoch(p.GetEpoch()),
+		Primary:  ToReplica(p.GetPrimary()),
+		InSync:   toReplicas(p.GetInSync()),
+		Joining:  toReplicas(p.GetJoining()),
+		Released: p.GetReleased(),
 	}
 }
 

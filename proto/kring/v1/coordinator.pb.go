@@ -247,6 +247,8 @@ type HeartbeatRequest struct {
 	DiskProgress  uint64                 `protobuf:"varint,9,opt,name=disk_progress,json=diskProgress,proto3" json:"disk_progress,omitempty"` // nodes: rises with every completed sync; a stuck disk stops it
 	UnixNanos     int64                  `protobuf:"varint,10,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`         // wall clock, to notice skew
 	SilentPeers   []string               `protobuf:"bytes,11,rep,name=silent_peers,json=silentPeers,proto3" json:"silent_peers,omitempty"`    // nodes that answer nothing
+	DiskWaiting   bool                   `protobuf:"varint,12,opt,name=disk_waiting,json=diskWaiting,proto3" json:"disk_waiting,omitempty"`   // nodes: records have waited for a sync since before the last heartbeat; with disk_progress unchanged, the disk hangs
+	Leaving       bool                   `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`                              // nodes: is stopping in good order, gets no new roles
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,6 +358,20 @@ func (x *HeartbeatRequest) GetSilentPeers() []string {
 		return x.SilentPeers
 	}
 	return nil
+}
+
+func (x *HeartbeatRequest) GetDiskWaiting() bool {
+	if x != nil {
+		return x.DiskWaiting
+	}
+	return false
+}
+
+func (x *HeartbeatRequest) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
 }
 
 // Load figures are since the previous heartbeat where they are rates, and now where they are levels.
@@ -1403,11 +1419,243 @@ func (x *ChangePartitionResponse) GetTableVersion() uint64 {
 	return 0
 }
 
+type ChangePartitionsRequest struct {
+	state         protoimpl.MessageState            `protogen:"open.v1"`
+	ClusterId     string                            `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	AskedBy       *Replica                          `protobuf:"bytes,2,opt,name=asked_by,json=askedBy,proto3" json:"asked_by,omitempty"` // released is honoured only if this is the partition's primary
+	Changes       []*ChangePartitionsRequest_Change `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`                // at most 16384, each partition once
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePartitionsRequest) Reset() {
+	*x = ChangePartitionsRequest{}
+	mi := &file_kring_v1_coordinator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePartitionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePartitionsRequest) ProtoMessage() {}
+
+func (x *ChangePartitionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePartitionsRequest.ProtoReflect.Descriptor instead.
+func (*ChangePartitionsRequest) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ChangePartitionsRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *ChangePartitionsRequest) GetAskedBy() *Replica {
+	if x != nil {
+		return x.AskedBy
+	}
+	return nil
+}
+
+func (x *ChangePartitionsRequest) GetChanges() []*ChangePartitionsRequest_Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+type ChangePartitionsResponse struct {
+	state         protoimpl.MessageState             `protogen:"open.v1"`
+	Results       []*ChangePartitionsResponse_Result `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"` // in the order of the changes
+	TableVersion  uint64                             `protobuf:"varint,2,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePartitionsResponse) Reset() {
+	*x = ChangePartitionsResponse{}
+	mi := &file_kring_v1_coordinator_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePartitionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePartitionsResponse) ProtoMessage() {}
+
+func (x *ChangePartitionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePartitionsResponse.ProtoReflect.Descriptor instead.
+func (*ChangePartitionsResponse) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ChangePartitionsResponse) GetResults() []*ChangePartitionsResponse_Result {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *ChangePartitionsResponse) GetTableVersion() uint64 {
+	if x != nil {
+		return x.TableVersion
+	}
+	return 0
+}
+
+type ChangePartitionsRequest_Change struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ExpectedEpoch uint64                 `protobuf:"varint,1,opt,name=expected_epoch,json=expectedEpoch,proto3" json:"expected_epoch,omitempty"`
+	Desired       *Partition             `protobuf:"bytes,2,opt,name=desired,proto3" json:"desired,omitempty"` // its epoch is ignored: the coordinators choose the next
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`   // for people
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePartitionsRequest_Change) Reset() {
+	*x = ChangePartitionsRequest_Change{}
+	mi := &file_kring_v1_coordinator_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePartitionsRequest_Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePartitionsRequest_Change) ProtoMessage() {}
+
+func (x *ChangePartitionsRequest_Change) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePartitionsRequest_Change.ProtoReflect.Descriptor instead.
+func (*ChangePartitionsRequest_Change) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{17, 0}
+}
+
+func (x *ChangePartitionsRequest_Change) GetExpectedEpoch() uint64 {
+	if x != nil {
+		return x.ExpectedEpoch
+	}
+	return 0
+}
+
+func (x *ChangePartitionsRequest_Change) GetDesired() *Partition {
+	if x != nil {
+		return x.Desired
+	}
+	return nil
+}
+
+func (x *ChangePartitionsRequest_Change) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ChangePartitionsResponse_Result struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Decided       *Partition             `protobuf:"bytes,1,opt,name=decided,proto3" json:"decided,omitempty"` // absent: refused
+	Code          ErrorCode              `protobuf:"varint,2,opt,name=code,proto3,enum=kring.v1.ErrorCode" json:"code,omitempty"`
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePartitionsResponse_Result) Reset() {
+	*x = ChangePartitionsResponse_Result{}
+	mi := &file_kring_v1_coordinator_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePartitionsResponse_Result) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePartitionsResponse_Result) ProtoMessage() {}
+
+func (x *ChangePartitionsResponse_Result) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePartitionsResponse_Result.ProtoReflect.Descriptor instead.
+func (*ChangePartitionsResponse_Result) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{18, 0}
+}
+
+func (x *ChangePartitionsResponse_Result) GetDecided() *Partition {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+func (x *ChangePartitionsResponse_Result) GetCode() ErrorCode {
+	if x != nil {
+		return x.Code
+	}
+	return ErrorCode_ERROR_CODE_UNSPECIFIED
+}
+
+func (x *ChangePartitionsResponse_Result) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_kring_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
-	"\x1akring/v1/coordinator.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"}\n" +
+	"\x1akring/v1/coordinator.proto\x12\bkring.v1\x1a\x14kring/v1/error.proto\x1a\x13kring/v1/ring.proto\"}\n" +
 	"\x0fRegisterRequest\x12(\n" +
 	"\x06member\x18\x01 \x01(\v2\x10.kring.v1.MemberR\x06member\x12\x1d\n" +
 	"\n" +
@@ -1416,7 +1664,7 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x10RegisterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12#\n" +
-	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\"\xf2\x02\n" +
+	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\"\xaf\x03\n" +
 	"\x10HeartbeatRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x0e\n" +
@@ -1432,7 +1680,9 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
 	"unix_nanos\x18\n" +
 	" \x01(\x03R\tunixNanos\x12!\n" +
-	"\fsilent_peers\x18\v \x03(\tR\vsilentPeers\"\xe2\x02\n" +
+	"\fsilent_peers\x18\v \x03(\tR\vsilentPeers\x12!\n" +
+	"\fdisk_waiting\x18\f \x01(\bR\vdiskWaiting\x12\x18\n" +
+	"\aleaving\x18\r \x01(\bR\aleaving\"\xe2\x02\n" +
 	"\x04Load\x12(\n" +
 	"\x10reads_per_second\x18\x01 \x01(\x01R\x0ereadsPerSecond\x12*\n" +
 	"\x11writes_per_second\x18\x02 \x01(\x01R\x0fwritesPerSecond\x12\"\n" +
@@ -1518,11 +1768,27 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\basked_by\x18\x05 \x01(\v2\x11.kring.v1.ReplicaR\aaskedBy\"m\n" +
 	"\x17ChangePartitionResponse\x12-\n" +
 	"\adecided\x18\x01 \x01(\v2\x13.kring.v1.PartitionR\adecided\x12#\n" +
-	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion*d\n" +
+	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\"\xa2\x02\n" +
+	"\x17ChangePartitionsRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12,\n" +
+	"\basked_by\x18\x02 \x01(\v2\x11.kring.v1.ReplicaR\aaskedBy\x12B\n" +
+	"\achanges\x18\x03 \x03(\v2(.kring.v1.ChangePartitionsRequest.ChangeR\achanges\x1av\n" +
+	"\x06Change\x12%\n" +
+	"\x0eexpected_epoch\x18\x01 \x01(\x04R\rexpectedEpoch\x12-\n" +
+	"\adesired\x18\x02 \x01(\v2\x13.kring.v1.PartitionR\adesired\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x80\x02\n" +
+	"\x18ChangePartitionsResponse\x12C\n" +
+	"\aresults\x18\x01 \x03(\v2).kring.v1.ChangePartitionsResponse.ResultR\aresults\x12#\n" +
+	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\x1az\n" +
+	"\x06Result\x12-\n" +
+	"\adecided\x18\x01 \x01(\v2\x13.kring.v1.PartitionR\adecided\x12'\n" +
+	"\x04code\x18\x02 \x01(\x0e2\x13.kring.v1.ErrorCodeR\x04code\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage*d\n" +
 	"\rHeartbeatRole\x12\x1e\n" +
 	"\x1aHEARTBEAT_ROLE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13HEARTBEAT_ROLE_NODE\x10\x01\x12\x1a\n" +
-	"\x16HEARTBEAT_ROLE_GATEWAY\x10\x022\xc3\x03\n" +
+	"\x16HEARTBEAT_ROLE_GATEWAY\x10\x022\x9e\x04\n" +
 	"\x12CoordinatorService\x12A\n" +
 	"\bRegister\x12\x19.kring.v1.RegisterRequest\x1a\x1a.kring.v1.RegisterResponse\x12D\n" +
 	"\tHeartbeat\x12\x1a.kring.v1.HeartbeatRequest\x1a\x1b.kring.v1.HeartbeatResponse\x12;\n" +
@@ -1530,7 +1796,8 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\tWatchRing\x12\x1a.kring.v1.WatchRingRequest\x1a\x1b.kring.v1.WatchRingResponse0\x01\x12G\n" +
 	"\n" +
 	"GetCluster\x12\x1b.kring.v1.GetClusterRequest\x1a\x1c.kring.v1.GetClusterResponse\x12V\n" +
-	"\x0fChangePartition\x12 .kring.v1.ChangePartitionRequest\x1a!.kring.v1.ChangePartitionResponseB1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
+	"\x0fChangePartition\x12 .kring.v1.ChangePartitionRequest\x1a!.kring.v1.ChangePartitionResponse\x12Y\n" +
+	"\x10ChangePartitions\x12!.kring.v1.ChangePartitionsRequest\x1a\".kring.v1.ChangePartitionsResponseB1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
 
 var (
 	file_kring_v1_coordinator_proto_rawDescOnce sync.Once
@@ -1545,70 +1812,83 @@ func file_kring_v1_coordinator_proto_rawDescGZIP() []byte {
 }
 
 var file_kring_v1_coordinator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_kring_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_kring_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_kring_v1_coordinator_proto_goTypes = []any{
-	(HeartbeatRole)(0),              // 0: kring.v1.HeartbeatRole
-	(PartitionProblem_Kind)(0),      // 1: kring.v1.PartitionProblem.Kind
-	(*RegisterRequest)(nil),         // 2: kring.v1.RegisterRequest
-	(*RegisterResponse)(nil),        // 3: kring.v1.RegisterResponse
-	(*HeartbeatRequest)(nil),        // 4: kring.v1.HeartbeatRequest
-	(*Load)(nil),                    // 5: kring.v1.Load
-	(*HeartbeatResponse)(nil),       // 6: kring.v1.HeartbeatResponse
-	(*LocateRequest)(nil),           // 7: kring.v1.LocateRequest
-	(*LocateResponse)(nil),          // 8: kring.v1.LocateResponse
-	(*WatchRingRequest)(nil),        // 9: kring.v1.WatchRingRequest
-	(*WatchRingResponse)(nil),       // 10: kring.v1.WatchRingResponse
-	(*GetClusterRequest)(nil),       // 11: kring.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),      // 12: kring.v1.GetClusterResponse
-	(*CoordinatorInfo)(nil),         // 13: kring.v1.CoordinatorInfo
-	(*NodeInfo)(nil),                // 14: kring.v1.NodeInfo
-	(*GatewayInfo)(nil),             // 15: kring.v1.GatewayInfo
-	(*PartitionProblem)(nil),        // 16: kring.v1.PartitionProblem
-	(*ChangePartitionRequest)(nil),  // 17: kring.v1.ChangePartitionRequest
-	(*ChangePartitionResponse)(nil), // 18: kring.v1.ChangePartitionResponse
-	(*Member)(nil),                  // 19: kring.v1.Member
-	(*Partition)(nil),               // 20: kring.v1.Partition
-	(*Table)(nil),                   // 21: kring.v1.Table
-	(*TableChange)(nil),             // 22: kring.v1.TableChange
-	(*Settings)(nil),                // 23: kring.v1.Settings
-	(*Replica)(nil),                 // 24: kring.v1.Replica
+	(HeartbeatRole)(0),                      // 0: kring.v1.HeartbeatRole
+	(PartitionProblem_Kind)(0),              // 1: kring.v1.PartitionProblem.Kind
+	(*RegisterRequest)(nil),                 // 2: kring.v1.RegisterRequest
+	(*RegisterResponse)(nil),                // 3: kring.v1.RegisterResponse
+	(*HeartbeatRequest)(nil),                // 4: kring.v1.HeartbeatRequest
+	(*Load)(nil),                            // 5: kring.v1.Load
+	(*HeartbeatResponse)(nil),               // 6: kring.v1.HeartbeatResponse
+	(*LocateRequest)(nil),                   // 7: kring.v1.LocateRequest
+	(*LocateResponse)(nil),                  // 8: kring.v1.LocateResponse
+	(*WatchRingRequest)(nil),                // 9: kring.v1.WatchRingRequest
+	(*WatchRingResponse)(nil),               // 10: kring.v1.WatchRingResponse
+	(*GetClusterRequest)(nil),               // 11: kring.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),              // 12: kring.v1.GetClusterResponse
+	(*CoordinatorInfo)(nil),                 // 13: kring.v1.CoordinatorInfo
+	(*NodeInfo)(nil),                        // 14: kring.v1.NodeInfo
+	(*GatewayInfo)(nil),                     // 15: kring.v1.GatewayInfo
+	(*PartitionProblem)(nil),                // 16: kring.v1.PartitionProblem
+	(*ChangePartitionRequest)(nil),          // 17: kring.v1.ChangePartitionRequest
+	(*ChangePartitionResponse)(nil),         // 18: kring.v1.ChangePartitionResponse
+	(*ChangePartitionsRequest)(nil),         // 19: kring.v1.ChangePartitionsRequest
+	(*ChangePartitionsResponse)(nil),        // 20: kring.v1.ChangePartitionsResponse
+	(*ChangePartitionsRequest_Change)(nil),  // 21: kring.v1.ChangePartitionsRequest.Change
+	(*ChangePartitionsResponse_Result)(nil), // 22: kring.v1.ChangePartitionsResponse.Result
+	(*Member)(nil),                          // 23: kring.v1.Member
+	(*Partition)(nil),                       // 24: kring.v1.Partition
+	(*Table)(nil),                           // 25: kring.v1.Table
+	(*TableChange)(nil),                     // 26: kring.v1.TableChange
+	(*Settings)(nil),                        // 27: kring.v1.Settings
+	(*Replica)(nil),                         // 28: kring.v1.Replica
+	(ErrorCode)(0),                          // 29: kring.v1.ErrorCode
 }
 var file_kring_v1_coordinator_proto_depIdxs = []int32{
-	19, // 0: kring.v1.RegisterRequest.member:type_name -> kring.v1.Member
+	23, // 0: kring.v1.RegisterRequest.member:type_name -> kring.v1.Member
 	0,  // 1: kring.v1.HeartbeatRequest.role:type_name -> kring.v1.HeartbeatRole
 	5,  // 2: kring.v1.HeartbeatRequest.load:type_name -> kring.v1.Load
-	20, // 3: kring.v1.LocateResponse.partition:type_name -> kring.v1.Partition
-	19, // 4: kring.v1.LocateResponse.members:type_name -> kring.v1.Member
-	21, // 5: kring.v1.WatchRingResponse.table:type_name -> kring.v1.Table
-	22, // 6: kring.v1.WatchRingResponse.change:type_name -> kring.v1.TableChange
-	23, // 7: kring.v1.GetClusterResponse.settings:type_name -> kring.v1.Settings
+	24, // 3: kring.v1.LocateResponse.partition:type_name -> kring.v1.Partition
+	23, // 4: kring.v1.LocateResponse.members:type_name -> kring.v1.Member
+	25, // 5: kring.v1.WatchRingResponse.table:type_name -> kring.v1.Table
+	26, // 6: kring.v1.WatchRingResponse.change:type_name -> kring.v1.TableChange
+	27, // 7: kring.v1.GetClusterResponse.settings:type_name -> kring.v1.Settings
 	13, // 8: kring.v1.GetClusterResponse.coordinators:type_name -> kring.v1.CoordinatorInfo
 	14, // 9: kring.v1.GetClusterResponse.nodes:type_name -> kring.v1.NodeInfo
 	15, // 10: kring.v1.GetClusterResponse.gateways:type_name -> kring.v1.GatewayInfo
 	16, // 11: kring.v1.GetClusterResponse.problems:type_name -> kring.v1.PartitionProblem
-	19, // 12: kring.v1.NodeInfo.member:type_name -> kring.v1.Member
+	23, // 12: kring.v1.NodeInfo.member:type_name -> kring.v1.Member
 	5,  // 13: kring.v1.NodeInfo.load:type_name -> kring.v1.Load
 	1,  // 14: kring.v1.PartitionProblem.kind:type_name -> kring.v1.PartitionProblem.Kind
-	20, // 15: kring.v1.ChangePartitionRequest.desired:type_name -> kring.v1.Partition
-	24, // 16: kring.v1.ChangePartitionRequest.asked_by:type_name -> kring.v1.Replica
-	20, // 17: kring.v1.ChangePartitionResponse.decided:type_name -> kring.v1.Partition
-	2,  // 18: kring.v1.CoordinatorService.Register:input_type -> kring.v1.RegisterRequest
-	4,  // 19: kring.v1.CoordinatorService.Heartbeat:input_type -> kring.v1.HeartbeatRequest
-	7,  // 20: kring.v1.CoordinatorService.Locate:input_type -> kring.v1.LocateRequest
-	9,  // 21: kring.v1.CoordinatorService.WatchRing:input_type -> kring.v1.WatchRingRequest
-	11, // 22: kring.v1.CoordinatorService.GetCluster:input_type -> kring.v1.GetClusterRequest
-	17, // 23: kring.v1.CoordinatorService.ChangePartition:input_type -> kring.v1.ChangePartitionRequest
-	3,  // 24: kring.v1.CoordinatorService.Register:output_type -> kring.v1.RegisterResponse
-	6,  // 25: kring.v1.CoordinatorService.Heartbeat:output_type -> kring.v1.HeartbeatResponse
-	8,  // 26: kring.v1.CoordinatorService.Locate:output_type -> kring.v1.LocateResponse
-	10, // 27: kring.v1.CoordinatorService.WatchRing:output_type -> kring.v1.WatchRingResponse
-	12, // 28: kring.v1.CoordinatorService.GetCluster:output_type -> kring.v1.GetClusterResponse
-	18, // 29: kring.v1.CoordinatorService.ChangePartition:output_type -> kring.v1.ChangePartitionResponse
-	24, // [24:30] is the sub-list for method output_type
-	18, // [18:24] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	24, // 15: kring.v1.ChangePartitionRequest.desired:type_name -> kring.v1.Partition
+	28, // 16: kring.v1.ChangePartitionRequest.asked_by:type_name -> kring.v1.Replica
+	24, // 17: kring.v1.ChangePartitionResponse.decided:type_name -> kring.v1.Partition
+	28, // 18: kring.v1.ChangePartitionsRequest.asked_by:type_name -> kring.v1.Replica
+	21, // 19: kring.v1.ChangePartitionsRequest.changes:type_name -> kring.v1.ChangePartitionsRequest.Change
+	22, // 20: kring.v1.ChangePartitionsResponse.results:type_name -> kring.v1.ChangePartitionsResponse.Result
+	24, // 21: kring.v1.ChangePartitionsRequest.Change.desired:type_name -> kring.v1.Partition
+	24, // 22: kring.v1.ChangePartitionsResponse.Result.decided:type_name -> kring.v1.Partition
+	29, // 23: kring.v1.ChangePartitionsResponse.Result.code:type_name -> kring.v1.ErrorCode
+	2,  // 24: kring.v1.CoordinatorService.Register:input_type -> kring.v1.RegisterRequest
+	4,  // 25: kring.v1.CoordinatorService.Heartbeat:input_type -> kring.v1.HeartbeatRequest
+	7,  // 26: kring.v1.CoordinatorService.Locate:input_type -> kring.v1.LocateRequest
+	9,  // 27: kring.v1.CoordinatorService.WatchRing:input_type -> kring.v1.WatchRingRequest
+	11, // 28: kring.v1.CoordinatorService.GetCluster:input_type -> kring.v1.GetClusterRequest
+	17, // 29: kring.v1.CoordinatorService.ChangePartition:input_type -> kring.v1.ChangePartitionRequest
+	19, // 30: kring.v1.CoordinatorService.ChangePartitions:input_type -> kring.v1.ChangePartitionsRequest
+	3,  // 31: kring.v1.CoordinatorService.Register:output_type -> kring.v1.RegisterResponse
+	6,  // 32: kring.v1.CoordinatorService.Heartbeat:output_type -> kring.v1.HeartbeatResponse
+	8,  // 33: kring.v1.CoordinatorService.Locate:output_type -> kring.v1.LocateResponse
+	10, // 34: kring.v1.CoordinatorService.WatchRing:output_type -> kring.v1.WatchRingResponse
+	12, // 35: kring.v1.CoordinatorService.GetCluster:output_type -> kring.v1.GetClusterResponse
+	18, // 36: kring.v1.CoordinatorService.ChangePartition:output_type -> kring.v1.ChangePartitionResponse
+	20, // 37: kring.v1.CoordinatorService.ChangePartitions:output_type -> kring.v1.ChangePartitionsResponse
+	31, // [31:38] is the sub-list for method output_type
+	24, // [24:31] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_proto_init() }
@@ -1616,6 +1896,7 @@ func file_kring_v1_coordinator_proto_init() {
 	if File_kring_v1_coordinator_proto != nil {
 		return
 	}
+	file_kring_v1_error_proto_init()
 	file_kring_v1_ring_proto_init()
 	file_kring_v1_coordinator_proto_msgTypes[5].OneofWrappers = []any{
 		(*LocateRequest_Key)(nil),
@@ -1631,7 +1912,7 @@ func file_kring_v1_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_proto_rawDesc), len(file_kring_v1_coordinator_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

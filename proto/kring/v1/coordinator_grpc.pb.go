@@ -19,12 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CoordinatorService_Register_FullMethodName        = "/kring.v1.CoordinatorService/Register"
-	CoordinatorService_Heartbeat_FullMethodName       = "/kring.v1.CoordinatorService/Heartbeat"
-	CoordinatorService_Locate_FullMethodName          = "/kring.v1.CoordinatorService/Locate"
-	CoordinatorService_WatchRing_FullMethodName       = "/kring.v1.CoordinatorService/WatchRing"
-	CoordinatorService_GetCluster_FullMethodName      = "/kring.v1.CoordinatorService/GetCluster"
-	CoordinatorService_ChangePartition_FullMethodName = "/kring.v1.CoordinatorService/ChangePartition"
+	CoordinatorService_Register_FullMethodName         = "/kring.v1.CoordinatorService/Register"
+	CoordinatorService_Heartbeat_FullMethodName        = "/kring.v1.CoordinatorService/Heartbeat"
+	CoordinatorService_Locate_FullMethodName           = "/kring.v1.CoordinatorService/Locate"
+	CoordinatorService_WatchRing_FullMethodName        = "/kring.v1.CoordinatorService/WatchRing"
+	CoordinatorService_GetCluster_FullMethodName       = "/kring.v1.CoordinatorService/GetCluster"
+	CoordinatorService_ChangePartition_FullMethodName  = "/kring.v1.CoordinatorService/ChangePartition"
+	CoordinatorService_ChangePartitions_FullMethodName = "/kring.v1.CoordinatorService/ChangePartitions"
 )
 
 // CoordinatorServiceClient is the client API for CoordinatorService service.
@@ -49,6 +50,9 @@ type CoordinatorServiceClient interface {
 	GetCluster(ctx context.Context, in *GetClusterRequest, opts ...grpc.CallOption) (*GetClusterResponse, error)
 	// ChangePartition asks for a new configuration: a compare-and-set on the epoch. Sent by a partition's primary.
 	ChangePartition(ctx context.Context, in *ChangePartitionRequest, opts ...grpc.CallOption) (*ChangePartitionResponse, error)
+	// ChangePartitions asks for many at once, each a compare-and-set of its own: some may be decided and others refused. One
+	// decision of the coordinators holds them all.
+	ChangePartitions(ctx context.Context, in *ChangePartitionsRequest, opts ...grpc.CallOption) (*ChangePartitionsResponse, error)
 }
 
 type coordinatorServiceClient struct {
@@ -128,6 +132,16 @@ func (c *coordinatorServiceClient) ChangePartition(ctx context.Context, in *Chan
 	return out, nil
 }
 
+func (c *coordinatorServiceClient) ChangePartitions(ctx context.Context, in *ChangePartitionsRequest, opts ...grpc.CallOption) (*ChangePartitionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangePartitionsResponse)
+	err := c.cc.Invoke(ctx, CoordinatorService_ChangePartitions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CoordinatorServiceServer is the server API for CoordinatorService service.
 // All implementations must embed UnimplementedCoordinatorServiceServer
 // for forward compatibility.
@@ -150,6 +164,9 @@ type CoordinatorServiceServer interface {
 	GetCluster(context.Context, *GetClusterRequest) (*GetClusterResponse, error)
 	// ChangePartition asks for a new configuration: a compare-and-set on the epoch. Sent by a partition's primary.
 	ChangePartition(context.Context, *ChangePartitionRequest) (*ChangePartitionResponse, error)
+	// ChangePartitions asks for many at once, each a compare-and-set of its own: some may be decided and others refused. One
+	// decision of the coordinators holds them all.
+	ChangePartitions(context.Context, *ChangePartitionsRequest) (*ChangePartitionsResponse, error)
 	mustEmbedUnimplementedCoordinatorServiceServer()
 }
 
@@ -177,6 +194,9 @@ func (UnimplementedCoordinatorServiceServer) GetCluster(context.Context, *GetClu
 }
 func (UnimplementedCoordinatorServiceServer) ChangePartition(context.Context, *ChangePartitionRequest) (*ChangePartitionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangePartition not implemented")
+}
+func (UnimplementedCoordinatorServiceServer) ChangePartitions(context.Context, *ChangePartitionsRequest) (*ChangePartitionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangePartitions not implemented")
 }
 func (UnimplementedCoordinatorServiceServer) mustEmbedUnimplementedCoordinatorServiceServer() {}
 func (UnimplementedCoordinatorServiceServer) testEmbeddedByValue()                            {}
@@ -300,6 +320,24 @@ func _CoordinatorService_ChangePartition_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CoordinatorService_ChangePartitions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangePartitionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServiceServer).ChangePartitions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CoordinatorService_ChangePartitions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServiceServer).ChangePartitions(ctx, req.(*ChangePartitionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CoordinatorService_ServiceDesc is the grpc.ServiceDesc for CoordinatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -326,6 +364,10 @@ var CoordinatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ChangePartition",
 			Handler:    _CoordinatorService_ChangePartition_Handler,
+		},
+		{
+			MethodName: "ChangePartitions",
+			Handler:    _CoordinatorService_ChangePartitions_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -33,6 +33,7 @@ type CoordinatorCommand struct {
 	//	*CoordinatorCommand_Form
 	//	*CoordinatorCommand_ChangePartition
 	//	*CoordinatorCommand_SetMemberStates
+	//	*CoordinatorCommand_ChangePartitions
 	Command       isCoordinatorCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -127,6 +128,15 @@ func (x *CoordinatorCommand) GetSetMemberStates() *SetMemberStatesCommand {
 	return nil
 }
 
+func (x *CoordinatorCommand) GetChangePartitions() *ChangePartitionsCommand {
+	if x != nil {
+		if x, ok := x.Command.(*CoordinatorCommand_ChangePartitions); ok {
+			return x.ChangePartitions
+		}
+	}
+	return nil
+}
+
 type isCoordinatorCommand_Command interface {
 	isCoordinatorCommand_Command()
 }
@@ -151,6 +161,10 @@ type CoordinatorCommand_SetMemberStates struct {
 	SetMemberStates *SetMemberStatesCommand `protobuf:"bytes,6,opt,name=set_member_states,json=setMemberStates,proto3,oneof"`
 }
 
+type CoordinatorCommand_ChangePartitions struct {
+	ChangePartitions *ChangePartitionsCommand `protobuf:"bytes,7,opt,name=change_partitions,json=changePartitions,proto3,oneof"`
+}
+
 func (*CoordinatorCommand_Mint) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_Register) isCoordinatorCommand_Command() {}
@@ -160,6 +174,8 @@ func (*CoordinatorCommand_Form) isCoordinatorCommand_Command() {}
 func (*CoordinatorCommand_ChangePartition) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_SetMemberStates) isCoordinatorCommand_Command() {}
+
+func (*CoordinatorCommand_ChangePartitions) isCoordinatorCommand_Command() {}
 
 // MintClusterCommand gives the cluster its id and settings, once.
 type MintClusterCommand struct {
@@ -367,6 +383,51 @@ func (x *ChangePartitionCommand) GetReason() string {
 	return ""
 }
 
+// ChangePartitionsCommand is many compare-and-sets, each decided or refused by itself.
+type ChangePartitionsCommand struct {
+	state         protoimpl.MessageState    `protogen:"open.v1"`
+	Changes       []*ChangePartitionCommand `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePartitionsCommand) Reset() {
+	*x = ChangePartitionsCommand{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePartitionsCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePartitionsCommand) ProtoMessage() {}
+
+func (x *ChangePartitionsCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePartitionsCommand.ProtoReflect.Descriptor instead.
+func (*ChangePartitionsCommand) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ChangePartitionsCommand) GetChanges() []*ChangePartitionCommand {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 // SetMemberStatesCommand marks members up or down. A change about another boot than the newest is dropped.
 type SetMemberStatesCommand struct {
 	state         protoimpl.MessageState                      `protogen:"open.v1"`
@@ -377,7 +438,7 @@ type SetMemberStatesCommand struct {
 
 func (x *SetMemberStatesCommand) Reset() {
 	*x = SetMemberStatesCommand{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[5]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +450,7 @@ func (x *SetMemberStatesCommand) String() string {
 func (*SetMemberStatesCommand) ProtoMessage() {}
 
 func (x *SetMemberStatesCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[5]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +463,7 @@ func (x *SetMemberStatesCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMemberStatesCommand.ProtoReflect.Descriptor instead.
 func (*SetMemberStatesCommand) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{5}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SetMemberStatesCommand) GetChanges() []*SetMemberStatesCommand_MemberStateChange {
@@ -425,7 +486,7 @@ type CoordinatorSnapshot struct {
 
 func (x *CoordinatorSnapshot) Reset() {
 	*x = CoordinatorSnapshot{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +498,7 @@ func (x *CoordinatorSnapshot) String() string {
 func (*CoordinatorSnapshot) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +511,7 @@ func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CoordinatorSnapshot) GetFormat() uint32 {
@@ -493,7 +554,7 @@ type SetMemberStatesCommand_MemberStateChange struct {
 
 func (x *SetMemberStatesCommand_MemberStateChange) Reset() {
 	*x = SetMemberStatesCommand_MemberStateChange{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +566,7 @@ func (x *SetMemberStatesCommand_MemberStateChange) String() string {
 func (*SetMemberStatesCommand_MemberStateChange) ProtoMessage() {}
 
 func (x *SetMemberStatesCommand_MemberStateChange) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +579,7 @@ func (x *SetMemberStatesCommand_MemberStateChange) ProtoReflect() protoreflect.M
 
 // Deprecated: Use SetMemberStatesCommand_MemberStateChange.ProtoReflect.Descriptor instead.
 func (*SetMemberStatesCommand_MemberStateChange) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{5, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6, 0}
 }
 
 func (x *SetMemberStatesCommand_MemberStateChange) GetNodeId() string {
@@ -559,7 +620,7 @@ type CoordinatorSnapshot_MemberSince struct {
 
 func (x *CoordinatorSnapshot_MemberSince) Reset() {
 	*x = CoordinatorSnapshot_MemberSince{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +632,7 @@ func (x *CoordinatorSnapshot_MemberSince) String() string {
 func (*CoordinatorSnapshot_MemberSince) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +645,7 @@ func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_MemberSince.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_MemberSince) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7, 0}
 }
 
 func (x *CoordinatorSnapshot_MemberSince) GetNodeId() string {
@@ -605,7 +666,7 @@ var File_kring_v1_coordinator_state_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\n" +
-	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\x86\x03\n" +
+	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\xd8\x03\n" +
 	"\x12CoordinatorCommand\x12\x1f\n" +
 	"\vunix_millis\x18\x01 \x01(\x03R\n" +
 	"unixMillis\x122\n" +
@@ -613,7 +674,8 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\bregister\x18\x03 \x01(\v2\x1f.kring.v1.RegisterMemberCommandH\x00R\bregister\x122\n" +
 	"\x04form\x18\x04 \x01(\v2\x1c.kring.v1.FormClusterCommandH\x00R\x04form\x12M\n" +
 	"\x10change_partition\x18\x05 \x01(\v2 .kring.v1.ChangePartitionCommandH\x00R\x0fchangePartition\x12N\n" +
-	"\x11set_member_states\x18\x06 \x01(\v2 .kring.v1.SetMemberStatesCommandH\x00R\x0fsetMemberStatesB\t\n" +
+	"\x11set_member_states\x18\x06 \x01(\v2 .kring.v1.SetMemberStatesCommandH\x00R\x0fsetMemberStates\x12P\n" +
+	"\x11change_partitions\x18\a \x01(\v2!.kring.v1.ChangePartitionsCommandH\x00R\x10changePartitionsB\t\n" +
 	"\acommand\"D\n" +
 	"\x12MintClusterCommand\x12.\n" +
 	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"`\n" +
@@ -628,7 +690,9 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x16ChangePartitionCommand\x12%\n" +
 	"\x0eexpected_epoch\x18\x01 \x01(\x04R\rexpectedEpoch\x12-\n" +
 	"\adesired\x18\x02 \x01(\v2\x13.kring.v1.PartitionR\adesired\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xfc\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"U\n" +
+	"\x17ChangePartitionsCommand\x12:\n" +
+	"\achanges\x18\x01 \x03(\v2 .kring.v1.ChangePartitionCommandR\achanges\"\xfc\x01\n" +
 	"\x16SetMemberStatesCommand\x12L\n" +
 	"\achanges\x18\x01 \x03(\v22.kring.v1.SetMemberStatesCommand.MemberStateChangeR\achanges\x1a\x93\x01\n" +
 	"\x11MemberStateChange\x12\x17\n" +
@@ -658,42 +722,45 @@ func file_kring_v1_coordinator_state_proto_rawDescGZIP() []byte {
 	return file_kring_v1_coordinator_state_proto_rawDescData
 }
 
-var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(*CoordinatorCommand)(nil),                       // 0: kring.v1.CoordinatorCommand
 	(*MintClusterCommand)(nil),                       // 1: kring.v1.MintClusterCommand
 	(*RegisterMemberCommand)(nil),                    // 2: kring.v1.RegisterMemberCommand
 	(*FormClusterCommand)(nil),                       // 3: kring.v1.FormClusterCommand
 	(*ChangePartitionCommand)(nil),                   // 4: kring.v1.ChangePartitionCommand
-	(*SetMemberStatesCommand)(nil),                   // 5: kring.v1.SetMemberStatesCommand
-	(*CoordinatorSnapshot)(nil),                      // 6: kring.v1.CoordinatorSnapshot
-	(*SetMemberStatesCommand_MemberStateChange)(nil), // 7: kring.v1.SetMemberStatesCommand.MemberStateChange
-	(*CoordinatorSnapshot_MemberSince)(nil),          // 8: kring.v1.CoordinatorSnapshot.MemberSince
-	(*Settings)(nil),                                 // 9: kring.v1.Settings
-	(*Member)(nil),                                   // 10: kring.v1.Member
-	(*Partition)(nil),                                // 11: kring.v1.Partition
-	(*Table)(nil),                                    // 12: kring.v1.Table
-	(MemberState)(0),                                 // 13: kring.v1.MemberState
+	(*ChangePartitionsCommand)(nil),                  // 5: kring.v1.ChangePartitionsCommand
+	(*SetMemberStatesCommand)(nil),                   // 6: kring.v1.SetMemberStatesCommand
+	(*CoordinatorSnapshot)(nil),                      // 7: kring.v1.CoordinatorSnapshot
+	(*SetMemberStatesCommand_MemberStateChange)(nil), // 8: kring.v1.SetMemberStatesCommand.MemberStateChange
+	(*CoordinatorSnapshot_MemberSince)(nil),          // 9: kring.v1.CoordinatorSnapshot.MemberSince
+	(*Settings)(nil),                                 // 10: kring.v1.Settings
+	(*Member)(nil),                                   // 11: kring.v1.Member
+	(*Partition)(nil),                                // 12: kring.v1.Partition
+	(*Table)(nil),                                    // 13: kring.v1.Table
+	(MemberState)(0),                                 // 14: kring.v1.MemberState
 }
 var file_kring_v1_coordinator_state_proto_depIdxs = []int32{
 	1,  // 0: kring.v1.CoordinatorCommand.mint:type_name -> kring.v1.MintClusterCommand
 	2,  // 1: kring.v1.CoordinatorCommand.register:type_name -> kring.v1.RegisterMemberCommand
 	3,  // 2: kring.v1.CoordinatorCommand.form:type_name -> kring.v1.FormClusterCommand
 	4,  // 3: kring.v1.CoordinatorCommand.change_partition:type_name -> kring.v1.ChangePartitionCommand
-	5,  // 4: kring.v1.CoordinatorCommand.set_member_states:type_name -> kring.v1.SetMemberStatesCommand
-	9,  // 5: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
-	10, // 6: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
-	11, // 7: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
-	11, // 8: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
-	7,  // 9: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
-	12, // 10: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
-	8,  // 11: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
-	13, // 12: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	6,  // 4: kring.v1.CoordinatorCommand.set_member_states:type_name -> kring.v1.SetMemberStatesCommand
+	5,  // 5: kring.v1.CoordinatorCommand.change_partitions:type_name -> kring.v1.ChangePartitionsCommand
+	10, // 6: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
+	11, // 7: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
+	12, // 8: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
+	12, // 9: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
+	4,  // 10: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
+	8,  // 11: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
+	13, // 12: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
+	9,  // 13: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
+	14, // 14: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_state_proto_init() }
@@ -708,6 +775,7 @@ func file_kring_v1_coordinator_state_proto_init() {
 		(*CoordinatorCommand_Form)(nil),
 		(*CoordinatorCommand_ChangePartition)(nil),
 		(*CoordinatorCommand_SetMemberStates)(nil),
+		(*CoordinatorCommand_ChangePartitions)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -715,7 +783,7 @@ func file_kring_v1_coordinator_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_state_proto_rawDesc), len(file_kring_v1_coordinator_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -29,6 +29,7 @@ const (
 	Op_OP_HEAD        Op = 2 // as get, without the value
 	Op_OP_PUT         Op = 3
 	Op_OP_DELETE      Op = 4
+	Op_OP_INCREMENT   Op = 5 // add Request.increment to the number that the value holds in decimal; an absent key counts as 0
 )
 
 // Enum value maps for Op.
@@ -39,6 +40,7 @@ var (
 		2: "OP_HEAD",
 		3: "OP_PUT",
 		4: "OP_DELETE",
+		5: "OP_INCREMENT",
 	}
 	Op_value = map[string]int32{
 		"OP_UNSPECIFIED": 0,
@@ -46,6 +48,7 @@ var (
 		"OP_HEAD":        2,
 		"OP_PUT":         3,
 		"OP_DELETE":      4,
+		"OP_INCREMENT":   5,
 	}
 )
 
@@ -178,8 +181,15 @@ type Request struct {
 	Condition     *Condition             `protobuf:"bytes,10,opt,name=condition,proto3" json:"condition,omitempty"`                               // absent: unconditional
 	WantExisted   bool                   `protobuf:"varint,11,opt,name=want_existed,json=wantExisted,proto3" json:"want_existed,omitempty"`       // mutations: Response.existed must be true to life (costs a read)
 	TimeoutMillis uint32                 `protobuf:"varint,12,opt,name=timeout_millis,json=timeoutMillis,proto3" json:"timeout_millis,omitempty"` // how long the sender will wait, from arrival
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Mutations: the partition's commit point as the sender knew it before the first attempt; 0: unknown. It tells a node that no
+	// longer remembers the request id whether it can have forgotten it.
+	KnownCommitted  uint64 `protobuf:"varint,13,opt,name=known_committed,json=knownCommitted,proto3" json:"known_committed,omitempty"`
+	Increment       int64  `protobuf:"varint,14,opt,name=increment,proto3" json:"increment,omitempty"`                                   // increment
+	TtlMillis       uint64 `protobuf:"varint,15,opt,name=ttl_millis,json=ttlMillis,proto3" json:"ttl_millis,omitempty"`                  // put: expires so long after the primary's hybrid time; 0: see attributes. increment: keeps the key's
+	IdempotencyKey  []byte `protobuf:"bytes,16,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`    // mutations: at most 255 bytes; the first answer is kept for 10 minutes. Absent: none
+	IdempotencyHash []byte `protobuf:"bytes,17,opt,name=idempotency_hash,json=idempotencyHash,proto3" json:"idempotency_hash,omitempty"` // of all that the caller asked for; 8 to 32 bytes with idempotency_key
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Request) Reset() {
@@ -294,6 +304,41 @@ func (x *Request) GetTimeoutMillis() uint32 {
 		return x.TimeoutMillis
 	}
 	return 0
+}
+
+func (x *Request) GetKnownCommitted() uint64 {
+	if x != nil {
+		return x.KnownCommitted
+	}
+	return 0
+}
+
+func (x *Request) GetIncrement() int64 {
+	if x != nil {
+		return x.Increment
+	}
+	return 0
+}
+
+func (x *Request) GetTtlMillis() uint64 {
+	if x != nil {
+		return x.TtlMillis
+	}
+	return 0
+}
+
+func (x *Request) GetIdempotencyKey() []byte {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return nil
+}
+
+func (x *Request) GetIdempotencyHash() []byte {
+	if x != nil {
+		return x.IdempotencyHash
+	}
+	return nil
 }
 
 // Attributes are kept with a value and given back with it.
@@ -447,6 +492,10 @@ type Response struct {
 	Existed          bool                   `protobuf:"varint,8,opt,name=existed,proto3" json:"existed,omitempty"`                          // put: replaced an earlier value; delete: there was one. PRECONDITION_FAILED: the key exists
 	Configuration    *Partition             `protobuf:"bytes,9,opt,name=configuration,proto3" json:"configuration,omitempty"`               // with NOT_PRIMARY: what the node knows that is newer
 	ValueBytes       uint64                 `protobuf:"varint,10,opt,name=value_bytes,json=valueBytes,proto3" json:"value_bytes,omitempty"` // head: length of the value
+	Committed        uint64                 `protobuf:"varint,11,opt,name=committed,proto3" json:"committed,omitempty"`                     // the partition's commit point, with every answer of its primary
+	Number           int64                  `protobuf:"varint,12,opt,name=number,proto3" json:"number,omitempty"`                           // increment: the new one
+	Replayed         bool                   `protobuf:"varint,13,opt,name=replayed,proto3" json:"replayed,omitempty"`                       // the answer is an earlier one, to the same idempotency key
+	TtlMillis        uint64                 `protobuf:"varint,14,opt,name=ttl_millis,json=ttlMillis,proto3" json:"ttl_millis,omitempty"`    // get, head: what is left by the primary's hybrid time; 0: never expires
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -547,6 +596,34 @@ func (x *Response) GetConfiguration() *Partition {
 func (x *Response) GetValueBytes() uint64 {
 	if x != nil {
 		return x.ValueBytes
+	}
+	return 0
+}
+
+func (x *Response) GetCommitted() uint64 {
+	if x != nil {
+		return x.Committed
+	}
+	return 0
+}
+
+func (x *Response) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Response) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
+}
+
+func (x *Response) GetTtlMillis() uint64 {
+	if x != nil {
+		return x.TtlMillis
 	}
 	return 0
 }
@@ -723,7 +800,7 @@ const file_kring_v1_data_proto_rawDesc = "" +
 	"\fBatchRequest\x12-\n" +
 	"\brequests\x18\x01 \x03(\v2\x11.kring.v1.RequestR\brequests\"A\n" +
 	"\rBatchResponse\x120\n" +
-	"\tresponses\x18\x01 \x03(\v2\x12.kring.v1.ResponseR\tresponses\"\xff\x02\n" +
+	"\tresponses\x18\x01 \x03(\v2\x12.kring.v1.ResponseR\tresponses\"\xb9\x04\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1c\n" +
 	"\x02op\x18\x02 \x01(\x0e2\f.kring.v1.OpR\x02op\x12\x1c\n" +
@@ -740,7 +817,13 @@ const file_kring_v1_data_proto_rawDesc = "" +
 	"\tcondition\x18\n" +
 	" \x01(\v2\x13.kring.v1.ConditionR\tcondition\x12!\n" +
 	"\fwant_existed\x18\v \x01(\bR\vwantExisted\x12%\n" +
-	"\x0etimeout_millis\x18\f \x01(\rR\rtimeoutMillis\"\x87\x02\n" +
+	"\x0etimeout_millis\x18\f \x01(\rR\rtimeoutMillis\x12'\n" +
+	"\x0fknown_committed\x18\r \x01(\x04R\x0eknownCommitted\x12\x1c\n" +
+	"\tincrement\x18\x0e \x01(\x03R\tincrement\x12\x1d\n" +
+	"\n" +
+	"ttl_millis\x18\x0f \x01(\x04R\tttlMillis\x12'\n" +
+	"\x0fidempotency_key\x18\x10 \x01(\fR\x0eidempotencyKey\x12)\n" +
+	"\x10idempotency_hash\x18\x11 \x01(\fR\x0fidempotencyHash\"\x87\x02\n" +
 	"\n" +
 	"Attributes\x12!\n" +
 	"\fcontent_type\x18\x01 \x01(\tR\vcontentType\x12)\n" +
@@ -755,7 +838,7 @@ const file_kring_v1_data_proto_rawDesc = "" +
 	"ifVersions\x12\x1b\n" +
 	"\tif_exists\x18\x02 \x01(\bR\bifExists\x12\x1b\n" +
 	"\tif_absent\x18\x03 \x01(\bR\bifAbsent\x12&\n" +
-	"\x0fif_not_versions\x18\x04 \x03(\x04R\rifNotVersions\"\xe7\x02\n" +
+	"\x0fif_not_versions\x18\x04 \x03(\x04R\rifNotVersions\"\xd8\x03\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12'\n" +
 	"\x04code\x18\x02 \x01(\x0e2\x13.kring.v1.ErrorCodeR\x04code\x12\x18\n" +
@@ -770,7 +853,12 @@ const file_kring_v1_data_proto_rawDesc = "" +
 	"\rconfiguration\x18\t \x01(\v2\x13.kring.v1.PartitionR\rconfiguration\x12\x1f\n" +
 	"\vvalue_bytes\x18\n" +
 	" \x01(\x04R\n" +
-	"valueBytes\"4\n" +
+	"valueBytes\x12\x1c\n" +
+	"\tcommitted\x18\v \x01(\x04R\tcommitted\x12\x16\n" +
+	"\x06number\x18\f \x01(\x03R\x06number\x12\x1a\n" +
+	"\breplayed\x18\r \x01(\bR\breplayed\x12\x1d\n" +
+	"\n" +
+	"ttl_millis\x18\x0e \x01(\x04R\tttlMillis\"4\n" +
 	"\x12CountCopiesRequest\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\rR\n" +
@@ -782,7 +870,7 @@ const file_kring_v1_data_proto_rawDesc = "" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\x04R\x04keys\x12\x18\n" +
 	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x16\n" +
-	"\x06digest\x18\x04 \x01(\x04R\x06digest*L\n" +
+	"\x06digest\x18\x04 \x01(\x04R\x06digest*^\n" +
 	"\x02Op\x12\x12\n" +
 	"\x0eOP_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -790,7 +878,8 @@ const file_kring_v1_data_proto_rawDesc = "" +
 	"\aOP_HEAD\x10\x02\x12\n" +
 	"\n" +
 	"\x06OP_PUT\x10\x03\x12\r\n" +
-	"\tOP_DELETE\x10\x042\xc8\x01\n" +
+	"\tOP_DELETE\x10\x04\x12\x10\n" +
+	"\fOP_INCREMENT\x10\x052\xc8\x01\n" +
 	"\vDataService\x12<\n" +
 	"\x05Batch\x12\x16.kring.v1.BatchRequest\x1a\x17.kring.v1.BatchResponse(\x010\x01\x12/\n" +
 	"\x06Single\x12\x11.kring.v1.Request\x1a\x12.kring.v1.Response\x12J\n" +

@@ -26,26 +26,29 @@ const (
 type ErrorCode int32
 
 const (
-	ErrorCode_ERROR_CODE_UNSPECIFIED         ErrorCode = 0  // no error
-	ErrorCode_ERROR_CODE_INTERNAL            ErrorCode = 1  // a defect: nothing the caller can mend
-	ErrorCode_ERROR_CODE_BAD_REQUEST         ErrorCode = 2  // malformed: the same request fails again
-	ErrorCode_ERROR_CODE_NOT_FOUND           ErrorCode = 3  // no such key, at the moment of the answer
-	ErrorCode_ERROR_CODE_PRECONDITION_FAILED ErrorCode = 4  // If-Match or If-None-Match did not hold; carries the current version
-	ErrorCode_ERROR_CODE_KEY_TOO_LONG        ErrorCode = 5  // over 4096 bytes
-	ErrorCode_ERROR_CODE_VALUE_TOO_LARGE     ErrorCode = 6  // over the cluster's limit
-	ErrorCode_ERROR_CODE_NOT_PRIMARY         ErrorCode = 7  // asked the wrong node or epoch; carries the newer configuration if the node knows it
-	ErrorCode_ERROR_CODE_BUSY                ErrorCode = 8  // refused before anything was logged because a queue is full; retry after
-	ErrorCode_ERROR_CODE_UNAVAILABLE         ErrorCode = 9  // refused before anything was logged because the partition cannot serve now; retry after
-	ErrorCode_ERROR_CODE_OUTCOME_UNKNOWN     ErrorCode = 10 // a mutation that was logged, or may have been, and may yet happen
-	ErrorCode_ERROR_CODE_DEADLINE            ErrorCode = 11 // time ran out and nothing was logged
-	ErrorCode_ERROR_CODE_DISK_FULL           ErrorCode = 12 // the node can log nothing more
-	ErrorCode_ERROR_CODE_WRONG_CLUSTER       ErrorCode = 13 // the other side belongs to another cluster
-	ErrorCode_ERROR_CODE_WRONG_STORE         ErrorCode = 14 // an empty, copied or rolled-back data directory under a known name
-	ErrorCode_ERROR_CODE_NOT_LEADER          ErrorCode = 15 // this coordinator does not lead and knows no leader
-	ErrorCode_ERROR_CODE_STALE_EPOCH         ErrorCode = 16 // a compare-and-set on an epoch that is no longer the newest
-	ErrorCode_ERROR_CODE_CONFLICT            ErrorCode = 17 // the state of a key or of the cluster forbids it
-	ErrorCode_ERROR_CODE_CORRUPT             ErrorCode = 18 // a checksum did not match
-	ErrorCode_ERROR_CODE_CANCELED            ErrorCode = 19 // the caller went away
+	ErrorCode_ERROR_CODE_UNSPECIFIED          ErrorCode = 0  // no error
+	ErrorCode_ERROR_CODE_INTERNAL             ErrorCode = 1  // a defect: nothing the caller can mend
+	ErrorCode_ERROR_CODE_BAD_REQUEST          ErrorCode = 2  // malformed: the same request fails again
+	ErrorCode_ERROR_CODE_NOT_FOUND            ErrorCode = 3  // no such key, at the moment of the answer
+	ErrorCode_ERROR_CODE_PRECONDITION_FAILED  ErrorCode = 4  // If-Match or If-None-Match did not hold; carries the current version
+	ErrorCode_ERROR_CODE_KEY_TOO_LONG         ErrorCode = 5  // over 4096 bytes
+	ErrorCode_ERROR_CODE_VALUE_TOO_LARGE      ErrorCode = 6  // over the cluster's limit
+	ErrorCode_ERROR_CODE_NOT_PRIMARY          ErrorCode = 7  // asked the wrong node or epoch; carries the newer configuration if the node knows it
+	ErrorCode_ERROR_CODE_BUSY                 ErrorCode = 8  // refused before anything was logged because a queue is full; retry after
+	ErrorCode_ERROR_CODE_UNAVAILABLE          ErrorCode = 9  // refused before anything was logged because the partition cannot serve now; retry after
+	ErrorCode_ERROR_CODE_OUTCOME_UNKNOWN      ErrorCode = 10 // a mutation that was logged, or may have been, and may yet happen
+	ErrorCode_ERROR_CODE_DEADLINE             ErrorCode = 11 // time ran out and nothing was logged
+	ErrorCode_ERROR_CODE_DISK_FULL            ErrorCode = 12 // the node can log nothing more
+	ErrorCode_ERROR_CODE_WRONG_CLUSTER        ErrorCode = 13 // the other side belongs to another cluster
+	ErrorCode_ERROR_CODE_WRONG_STORE          ErrorCode = 14 // an empty, copied or rolled-back data directory under a known name
+	ErrorCode_ERROR_CODE_NOT_LEADER           ErrorCode = 15 // this coordinator does not lead and knows no leader
+	ErrorCode_ERROR_CODE_STALE_EPOCH          ErrorCode = 16 // a compare-and-set on an epoch that is no longer the newest
+	ErrorCode_ERROR_CODE_CONFLICT             ErrorCode = 17 // the state of a key or of the cluster forbids it
+	ErrorCode_ERROR_CODE_CORRUPT              ErrorCode = 18 // a checksum did not match
+	ErrorCode_ERROR_CODE_CANCELED             ErrorCode = 19 // the caller went away
+	ErrorCode_ERROR_CODE_REQUEST_TOO_OLD      ErrorCode = 20 // a first attempt whose known_committed the log no longer covers: nothing was logged; send it under a new request id
+	ErrorCode_ERROR_CODE_IDEMPOTENCY_MISMATCH ErrorCode = 21 // the idempotency key was used for another request
+	ErrorCode_ERROR_CODE_NOT_A_NUMBER         ErrorCode = 22 // increment: the value is not a decimal int64, or would overflow
 )
 
 // Enum value maps for ErrorCode.
@@ -71,28 +74,34 @@ var (
 		17: "ERROR_CODE_CONFLICT",
 		18: "ERROR_CODE_CORRUPT",
 		19: "ERROR_CODE_CANCELED",
+		20: "ERROR_CODE_REQUEST_TOO_OLD",
+		21: "ERROR_CODE_IDEMPOTENCY_MISMATCH",
+		22: "ERROR_CODE_NOT_A_NUMBER",
 	}
 	ErrorCode_value = map[string]int32{
-		"ERROR_CODE_UNSPECIFIED":         0,
-		"ERROR_CODE_INTERNAL":            1,
-		"ERROR_CODE_BAD_REQUEST":         2,
-		"ERROR_CODE_NOT_FOUND":           3,
-		"ERROR_CODE_PRECONDITION_FAILED": 4,
-		"ERROR_CODE_KEY_TOO_LONG":        5,
-		"ERROR_CODE_VALUE_TOO_LARGE":     6,
-		"ERROR_CODE_NOT_PRIMARY":         7,
-		"ERROR_CODE_BUSY":                8,
-		"ERROR_CODE_UNAVAILABLE":         9,
-		"ERROR_CODE_OUTCOME_UNKNOWN":     10,
-		"ERROR_CODE_DEADLINE":            11,
-		"ERROR_CODE_DISK_FULL":           12,
-		"ERROR_CODE_WRONG_CLUSTER":       13,
-		"ERROR_CODE_WRONG_STORE":         14,
-		"ERROR_CODE_NOT_LEADER":          15,
-		"ERROR_CODE_STALE_EPOCH":         16,
-		"ERROR_CODE_CONFLICT":            17,
-		"ERROR_CODE_CORRUPT":             18,
-		"ERROR_CODE_CANCELED":            19,
+		"ERROR_CODE_UNSPECIFIED":          0,
+		"ERROR_CODE_INTERNAL":             1,
+		"ERROR_CODE_BAD_REQUEST":          2,
+		"ERROR_CODE_NOT_FOUND":            3,
+		"ERROR_CODE_PRECONDITION_FAILED":  4,
+		"ERROR_CODE_KEY_TOO_LONG":         5,
+		"ERROR_CODE_VALUE_TOO_LARGE":      6,
+		"ERROR_CODE_NOT_PRIMARY":          7,
+		"ERROR_CODE_BUSY":                 8,
+		"ERROR_CODE_UNAVAILABLE":          9,
+		"ERROR_CODE_OUTCOME_UNKNOWN":      10,
+		"ERROR_CODE_DEADLINE":             11,
+		"ERROR_CODE_DISK_FULL":            12,
+		"ERROR_CODE_WRONG_CLUSTER":        13,
+		"ERROR_CODE_WRONG_STORE":          14,
+		"ERROR_CODE_NOT_LEADER":           15,
+		"ERROR_CODE_STALE_EPOCH":          16,
+		"ERROR_CODE_CONFLICT":             17,
+		"ERROR_CODE_CORRUPT":              18,
+		"ERROR_CODE_CANCELED":             19,
+		"ERROR_CODE_REQUEST_TOO_OLD":      20,
+		"ERROR_CODE_IDEMPOTENCY_MISMATCH": 21,
+		"ERROR_CODE_NOT_A_NUMBER":         22,
 	}
 )
 
@@ -192,7 +201,7 @@ const file_kring_v1_error_proto_rawDesc = "" +
 	"\vErrorDetail\x12'\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x13.kring.v1.ErrorCodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12,\n" +
-	"\x12retry_after_millis\x18\x03 \x01(\rR\x10retryAfterMillis*\xb2\x04\n" +
+	"\x12retry_after_millis\x18\x03 \x01(\rR\x10retryAfterMillis*\x94\x05\n" +
 	"\tErrorCode\x12\x1a\n" +
 	"\x16ERROR_CODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ERROR_CODE_INTERNAL\x10\x01\x12\x1a\n" +
@@ -214,7 +223,10 @@ const file_kring_v1_error_proto_rawDesc = "" +
 	"\x16ERROR_CODE_STALE_EPOCH\x10\x10\x12\x17\n" +
 	"\x13ERROR_CODE_CONFLICT\x10\x11\x12\x16\n" +
 	"\x12ERROR_CODE_CORRUPT\x10\x12\x12\x17\n" +
-	"\x13ERROR_CODE_CANCELED\x10\x13B1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
+	"\x13ERROR_CODE_CANCELED\x10\x13\x12\x1e\n" +
+	"\x1aERROR_CODE_REQUEST_TOO_OLD\x10\x14\x12#\n" +
+	"\x1fERROR_CODE_IDEMPOTENCY_MISMATCH\x10\x15\x12\x1b\n" +
+	"\x17ERROR_CODE_NOT_A_NUMBER\x10\x16B1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
 
 var (
 	file_kring_v1_error_proto_rawDescOnce sync.Once

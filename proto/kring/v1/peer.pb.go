@@ -174,8 +174,9 @@ type Append struct {
 	PrevEpoch     uint64                 `protobuf:"varint,4,opt,name=prev_epoch,json=prevEpoch,proto3" json:"prev_epoch,omitempty"`
 	Entries       [][]byte               `protobuf:"bytes,5,rep,name=entries,proto3" json:"entries,omitempty"` // encoded by package entry, seqs prev_seq+1, prev_seq+2, …
 	Committed     uint64                 `protobuf:"varint,6,opt,name=committed,proto3" json:"committed,omitempty"`
-	Configuration *Partition             `protobuf:"bytes,7,opt,name=configuration,proto3" json:"configuration,omitempty"` // in the first messages of an epoch, until the receiver has acked one
-	Barrier       uint64                 `protobuf:"varint,8,opt,name=barrier,proto3" json:"barrier,omitempty"`            // highest read barrier asked for; echoed
+	Configuration *Partition             `protobuf:"bytes,7,opt,name=configuration,proto3" json:"configuration,omitempty"`                       // in the first messages of an epoch, until the receiver has acked one
+	Barrier       uint64                 `protobuf:"varint,8,opt,name=barrier,proto3" json:"barrier,omitempty"`                                  // highest read barrier asked for; echoed
+	FetchSnapshot bool                   `protobuf:"varint,9,opt,name=fetch_snapshot,json=fetchSnapshot,proto3" json:"fetch_snapshot,omitempty"` // to a joiner: the log no longer holds the entry after prev_seq, so fetch a snapshot
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -264,6 +265,13 @@ func (x *Append) GetBarrier() uint64 {
 		return x.Barrier
 	}
 	return 0
+}
+
+func (x *Append) GetFetchSnapshot() bool {
+	if x != nil {
+		return x.FetchSnapshot
+	}
+	return false
 }
 
 // Ack says what a backup has on disk of a partition's log in an epoch, and grants the primary a lease from sent_at.
@@ -507,6 +515,289 @@ func (x *BeaconAck) GetBootCount() uint64 {
 	return 0
 }
 
+type SnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Replica       *Replica               `protobuf:"bytes,2,opt,name=replica,proto3" json:"replica,omitempty"`                       // the joiner
+	BootCount     uint64                 `protobuf:"varint,3,opt,name=boot_count,json=bootCount,proto3" json:"boot_count,omitempty"` // of the joiner
+	Partition     uint32                 `protobuf:"varint,4,opt,name=partition,proto3" json:"partition,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"` // in which the joiner is one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotRequest) Reset() {
+	*x = SnapshotRequest{}
+	mi := &file_kring_v1_peer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotRequest) ProtoMessage() {}
+
+func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_peer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
+func (*SnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_kring_v1_peer_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SnapshotRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *SnapshotRequest) GetReplica() *Replica {
+	if x != nil {
+		return x.Replica
+	}
+	return nil
+}
+
+func (x *SnapshotRequest) GetBootCount() uint64 {
+	if x != nil {
+		return x.BootCount
+	}
+	return 0
+}
+
+func (x *SnapshotRequest) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *SnapshotRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// SnapshotChunk holds at most 256 KiB of items, or one that is larger.
+type SnapshotChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Header        *SnapshotHeader        `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"` // first chunk only
+	Items         []*SnapshotItem        `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`
+	Last          bool                   `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	ItemsSent     uint64                 `protobuf:"varint,4,opt,name=items_sent,json=itemsSent,proto3" json:"items_sent,omitempty"` // with last: of all chunks, to be compared
+	Digest        uint64                 `protobuf:"varint,5,opt,name=digest,proto3" json:"digest,omitempty"`                        // with last: xxhash64 over every item's key and value, each after its length in 4 bytes little endian
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotChunk) Reset() {
+	*x = SnapshotChunk{}
+	mi := &file_kring_v1_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotChunk) ProtoMessage() {}
+
+func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
+func (*SnapshotChunk) Descriptor() ([]byte, []int) {
+	return file_kring_v1_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SnapshotChunk) GetHeader() *SnapshotHeader {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *SnapshotChunk) GetItems() []*SnapshotItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *SnapshotChunk) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+func (x *SnapshotChunk) GetItemsSent() uint64 {
+	if x != nil {
+		return x.ItemsSent
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
+}
+
+type SnapshotHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`                                 // everything up to here is in the items, nothing after
+	SeqEpoch      uint64                 `protobuf:"varint,2,opt,name=seq_epoch,json=seqEpoch,proto3" json:"seq_epoch,omitempty"`       // in which entry seq was born
+	HybridTime    uint64                 `protobuf:"varint,3,opt,name=hybrid_time,json=hybridTime,proto3" json:"hybrid_time,omitempty"` // at least that of every entry up to seq
+	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`                             // estimated, for progress
+	Requests      [][]byte               `protobuf:"bytes,5,rep,name=requests,proto3" json:"requests,omitempty"`                        // recent entries' request ids with what their answers need (package replica)
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotHeader) Reset() {
+	*x = SnapshotHeader{}
+	mi := &file_kring_v1_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotHeader) ProtoMessage() {}
+
+func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
+func (*SnapshotHeader) Descriptor() ([]byte, []int) {
+	return file_kring_v1_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SnapshotHeader) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *SnapshotHeader) GetSeqEpoch() uint64 {
+	if x != nil {
+		return x.SeqEpoch
+	}
+	return 0
+}
+
+func (x *SnapshotHeader) GetHybridTime() uint64 {
+	if x != nil {
+		return x.HybridTime
+	}
+	return 0
+}
+
+func (x *SnapshotHeader) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *SnapshotHeader) GetRequests() [][]byte {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+// SnapshotItem is one record of the data. Its key begins with the space it belongs to and has neither partition nor
+// generation (package store).
+type SnapshotItem struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotItem) Reset() {
+	*x = SnapshotItem{}
+	mi := &file_kring_v1_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotItem) ProtoMessage() {}
+
+func (x *SnapshotItem) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotItem.ProtoReflect.Descriptor instead.
+func (*SnapshotItem) Descriptor() ([]byte, []int) {
+	return file_kring_v1_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SnapshotItem) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SnapshotItem) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 var File_kring_v1_peer_proto protoreflect.FileDescriptor
 
 const file_kring_v1_peer_proto_rawDesc = "" +
@@ -525,7 +816,7 @@ const file_kring_v1_peer_proto_rawDesc = "" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12+\n" +
 	"\areplica\x18\x02 \x01(\v2\x11.kring.v1.ReplicaR\areplica\x12\x1d\n" +
 	"\n" +
-	"boot_count\x18\x03 \x01(\x04R\tbootCount\"\x83\x02\n" +
+	"boot_count\x18\x03 \x01(\x04R\tbootCount\"\xaa\x02\n" +
 	"\x06Append\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x19\n" +
@@ -535,7 +826,8 @@ const file_kring_v1_peer_proto_rawDesc = "" +
 	"\aentries\x18\x05 \x03(\fR\aentries\x12\x1c\n" +
 	"\tcommitted\x18\x06 \x01(\x04R\tcommitted\x129\n" +
 	"\rconfiguration\x18\a \x01(\v2\x13.kring.v1.PartitionR\rconfiguration\x12\x18\n" +
-	"\abarrier\x18\b \x01(\x04R\abarrier\"\xd1\x01\n" +
+	"\abarrier\x18\b \x01(\x04R\abarrier\x12%\n" +
+	"\x0efetch_snapshot\x18\t \x01(\bR\rfetchSnapshot\"\xd1\x01\n" +
 	"\x03Ack\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -560,9 +852,35 @@ const file_kring_v1_peer_proto_rawDesc = "" +
 	"exceptions\x18\x03 \x03(\rR\n" +
 	"exceptions\x12\x1d\n" +
 	"\n" +
-	"boot_count\x18\x04 \x01(\x04R\tbootCount2G\n" +
+	"boot_count\x18\x04 \x01(\x04R\tbootCount\"\xb0\x01\n" +
+	"\x0fSnapshotRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12+\n" +
+	"\areplica\x18\x02 \x01(\v2\x11.kring.v1.ReplicaR\areplica\x12\x1d\n" +
+	"\n" +
+	"boot_count\x18\x03 \x01(\x04R\tbootCount\x12\x1c\n" +
+	"\tpartition\x18\x04 \x01(\rR\tpartition\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"\xba\x01\n" +
+	"\rSnapshotChunk\x120\n" +
+	"\x06header\x18\x01 \x01(\v2\x18.kring.v1.SnapshotHeaderR\x06header\x12,\n" +
+	"\x05items\x18\x02 \x03(\v2\x16.kring.v1.SnapshotItemR\x05items\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\bR\x04last\x12\x1d\n" +
+	"\n" +
+	"items_sent\x18\x04 \x01(\x04R\titemsSent\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\x04R\x06digest\"\x92\x01\n" +
+	"\x0eSnapshotHeader\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
+	"\tseq_epoch\x18\x02 \x01(\x04R\bseqEpoch\x12\x1f\n" +
+	"\vhybrid_time\x18\x03 \x01(\x04R\n" +
+	"hybridTime\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x1a\n" +
+	"\brequests\x18\x05 \x03(\fR\brequests\"6\n" +
+	"\fSnapshotItem\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value2\x89\x01\n" +
 	"\vPeerService\x128\n" +
-	"\bExchange\x12\x13.kring.v1.PeerFrame\x1a\x13.kring.v1.PeerFrame(\x010\x01B1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
+	"\bExchange\x12\x13.kring.v1.PeerFrame\x1a\x13.kring.v1.PeerFrame(\x010\x01\x12@\n" +
+	"\bSnapshot\x12\x19.kring.v1.SnapshotRequest\x1a\x17.kring.v1.SnapshotChunk0\x01B1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
 
 var (
 	file_kring_v1_peer_proto_rawDescOnce sync.Once
@@ -576,32 +894,41 @@ func file_kring_v1_peer_proto_rawDescGZIP() []byte {
 	return file_kring_v1_peer_proto_rawDescData
 }
 
-var file_kring_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_kring_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_kring_v1_peer_proto_goTypes = []any{
-	(*PeerFrame)(nil), // 0: kring.v1.PeerFrame
-	(*Hello)(nil),     // 1: kring.v1.Hello
-	(*Append)(nil),    // 2: kring.v1.Append
-	(*Ack)(nil),       // 3: kring.v1.Ack
-	(*Beacon)(nil),    // 4: kring.v1.Beacon
-	(*BeaconAck)(nil), // 5: kring.v1.BeaconAck
-	(*Replica)(nil),   // 6: kring.v1.Replica
-	(*Partition)(nil), // 7: kring.v1.Partition
+	(*PeerFrame)(nil),       // 0: kring.v1.PeerFrame
+	(*Hello)(nil),           // 1: kring.v1.Hello
+	(*Append)(nil),          // 2: kring.v1.Append
+	(*Ack)(nil),             // 3: kring.v1.Ack
+	(*Beacon)(nil),          // 4: kring.v1.Beacon
+	(*BeaconAck)(nil),       // 5: kring.v1.BeaconAck
+	(*SnapshotRequest)(nil), // 6: kring.v1.SnapshotRequest
+	(*SnapshotChunk)(nil),   // 7: kring.v1.SnapshotChunk
+	(*SnapshotHeader)(nil),  // 8: kring.v1.SnapshotHeader
+	(*SnapshotItem)(nil),    // 9: kring.v1.SnapshotItem
+	(*Replica)(nil),         // 10: kring.v1.Replica
+	(*Partition)(nil),       // 11: kring.v1.Partition
 }
 var file_kring_v1_peer_proto_depIdxs = []int32{
-	1, // 0: kring.v1.PeerFrame.hello:type_name -> kring.v1.Hello
-	2, // 1: kring.v1.PeerFrame.appends:type_name -> kring.v1.Append
-	3, // 2: kring.v1.PeerFrame.acks:type_name -> kring.v1.Ack
-	4, // 3: kring.v1.PeerFrame.beacon:type_name -> kring.v1.Beacon
-	5, // 4: kring.v1.PeerFrame.beacon_ack:type_name -> kring.v1.BeaconAck
-	6, // 5: kring.v1.Hello.replica:type_name -> kring.v1.Replica
-	7, // 6: kring.v1.Append.configuration:type_name -> kring.v1.Partition
-	0, // 7: kring.v1.PeerService.Exchange:input_type -> kring.v1.PeerFrame
-	0, // 8: kring.v1.PeerService.Exchange:output_type -> kring.v1.PeerFrame
-	8, // [8:9] is the sub-list for method output_type
-	7, // [7:8] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	1,  // 0: kring.v1.PeerFrame.hello:type_name -> kring.v1.Hello
+	2,  // 1: kring.v1.PeerFrame.appends:type_name -> kring.v1.Append
+	3,  // 2: kring.v1.PeerFrame.acks:type_name -> kring.v1.Ack
+	4,  // 3: kring.v1.PeerFrame.beacon:type_name -> kring.v1.Beacon
+	5,  // 4: kring.v1.PeerFrame.beacon_ack:type_name -> kring.v1.BeaconAck
+	10, // 5: kring.v1.Hello.replica:type_name -> kring.v1.Replica
+	11, // 6: kring.v1.Append.configuration:type_name -> kring.v1.Partition
+	10, // 7: kring.v1.SnapshotRequest.replica:type_name -> kring.v1.Replica
+	8,  // 8: kring.v1.SnapshotChunk.header:type_name -> kring.v1.SnapshotHeader
+	9,  // 9: kring.v1.SnapshotChunk.items:type_name -> kring.v1.SnapshotItem
+	0,  // 10: kring.v1.PeerService.Exchange:input_type -> kring.v1.PeerFrame
+	6,  // 11: kring.v1.PeerService.Snapshot:input_type -> kring.v1.SnapshotRequest
+	0,  // 12: kring.v1.PeerService.Exchange:output_type -> kring.v1.PeerFrame
+	7,  // 13: kring.v1.PeerService.Snapshot:output_type -> kring.v1.SnapshotChunk
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_peer_proto_init() }
@@ -616,7 +943,7 @@ func file_kring_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_peer_proto_rawDesc), len(file_kring_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	PeerService_Exchange_FullMethodName = "/kring.v1.PeerService/Exchange"
+	PeerService_Snapshot_FullMethodName = "/kring.v1.PeerService/Snapshot"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -32,6 +33,10 @@ type PeerServiceClient interface {
 	// backup. Each node opens one to each other. The caller's first frame is a Hello; the called node answers one frame with its own Hello, and
 	// then nothing more. Messages may be lost when a stream breaks; the protocol expects that.
 	Exchange(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PeerFrame, PeerFrame], error)
+	// Snapshot streams the applied state of one partition from its primary to a joiner that the primary's log no longer
+	// reaches back to. The first chunk has the header, the last one `last`. STALE_EPOCH: the caller's or the called node's
+	// configuration is old, or the called node does not lead the partition; BUSY: as many transfers run as may.
+	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotChunk], error)
 }
 
 type peerServiceClient struct {
@@ -55,6 +60,25 @@ func (c *peerServiceClient) Exchange(ctx context.Context, opts ...grpc.CallOptio
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PeerService_ExchangeClient = grpc.BidiStreamingClient[PeerFrame, PeerFrame]
 
+func (c *peerServiceClient) Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotChunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[1], PeerService_Snapshot_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SnapshotRequest, SnapshotChunk]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_SnapshotClient = grpc.ServerStreamingClient[SnapshotChunk]
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -65,6 +89,10 @@ type PeerServiceServer interface {
 	// backup. Each node opens one to each other. The caller's first frame is a Hello; the called node answers one frame with its own Hello, and
 	// then nothing more. Messages may be lost when a stream breaks; the protocol expects that.
 	Exchange(grpc.BidiStreamingServer[PeerFrame, PeerFrame]) error
+	// Snapshot streams the applied state of one partition from its primary to a joiner that the primary's log no longer
+	// reaches back to. The first chunk has the header, the last one `last`. STALE_EPOCH: the caller's or the called node's
+	// configuration is old, or the called node does not lead the partition; BUSY: as many transfers run as may.
+	Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotChunk]) error
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -77,6 +105,9 @@ type UnimplementedPeerServiceServer struct{}
 
 func (UnimplementedPeerServiceServer) Exchange(grpc.BidiStreamingServer[PeerFrame, PeerFrame]) error {
 	return status.Error(codes.Unimplemented, "method Exchange not implemented")
+}
+func (UnimplementedPeerServiceServer) Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotChunk]) error {
+	return status.Error(codes.Unimplemented, "method Snapshot not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -106,6 +137,17 @@ func _PeerService_Exchange_Handler(srv interface{}, stream grpc.ServerStream) er
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PeerService_ExchangeServer = grpc.BidiStreamingServer[PeerFrame, PeerFrame]
 
+func _PeerService_Snapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SnapshotRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PeerServiceServer).Snapshot(m, &grpc.GenericServerStream[SnapshotRequest, SnapshotChunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_SnapshotServer = grpc.ServerStreamingServer[SnapshotChunk]
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -119,6 +161,11 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _PeerService_Exchange_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Snapshot",
+			Handler:       _PeerService_Snapshot_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "kring/v1/peer.proto",

@@ -129,12 +129,15 @@ func (x *Replica) GetStoreId() uint64 {
 
 // Partition is one partition's configuration, decided by the coordinators.
 type Partition struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                      // 0 to partitions-1
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                // strictly rising: restore count << 48 | number of the change (package ring: Epoch)
-	Primary       *Replica               `protobuf:"bytes,3,opt,name=primary,proto3" json:"primary,omitempty"`             // always one of in_sync
-	InSync        []*Replica             `protobuf:"bytes,4,rep,name=in_sync,json=inSync,proto3" json:"in_sync,omitempty"` // a write commits when all of these have it
-	Joining       []*Replica             `protobuf:"bytes,5,rep,name=joining,proto3" json:"joining,omitempty"`             // receive every entry, do not count yet
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                      // 0 to partitions-1
+	Epoch   uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                // strictly rising: restore count << 48 | number of the change (package ring: Epoch)
+	Primary *Replica               `protobuf:"bytes,3,opt,name=primary,proto3" json:"primary,omitempty"`             // always one of in_sync
+	InSync  []*Replica             `protobuf:"bytes,4,rep,name=in_sync,json=inSync,proto3" json:"in_sync,omitempty"` // a write commits when all of these have it
+	Joining []*Replica             `protobuf:"bytes,5,rep,name=joining,proto3" json:"joining,omitempty"`             // receive every entry, do not count yet
+	// The primary of the epoch before had stopped serving for good before this one was decided (a planned handover): no
+	// lease of its outlives it, and the new primary need not wait for any. True in that one epoch only.
+	Released      bool `protobuf:"varint,6,opt,name=released,proto3" json:"released,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -202,6 +205,13 @@ func (x *Partition) GetJoining() []*Replica {
 		return x.Joining
 	}
 	return nil
+}
+
+func (x *Partition) GetReleased() bool {
+	if x != nil {
+		return x.Released
+	}
+	return false
 }
 
 // Member is a storage node as registered.
@@ -519,13 +529,14 @@ const file_kring_v1_ring_proto_rawDesc = "" +
 	"\x13kring/v1/ring.proto\x12\bkring.v1\"=\n" +
 	"\aReplica\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
-	"\bstore_id\x18\x02 \x01(\x04R\astoreId\"\xb7\x01\n" +
+	"\bstore_id\x18\x02 \x01(\x04R\astoreId\"\xd3\x01\n" +
 	"\tPartition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12+\n" +
 	"\aprimary\x18\x03 \x01(\v2\x11.kring.v1.ReplicaR\aprimary\x12*\n" +
 	"\ain_sync\x18\x04 \x03(\v2\x11.kring.v1.ReplicaR\x06inSync\x12+\n" +
-	"\ajoining\x18\x05 \x03(\v2\x11.kring.v1.ReplicaR\ajoining\"\xce\x01\n" +
+	"\ajoining\x18\x05 \x03(\v2\x11.kring.v1.ReplicaR\ajoining\x12\x1a\n" +
+	"\breleased\x18\x06 \x01(\bR\breleased\"\xce\x01\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\x04R\astoreId\x12\x1d\n" +
