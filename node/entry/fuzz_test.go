@@ -65,3 +65,20 @@ func FuzzDecodeAttributes(f *testing.F) {
 		require.Equal(t, b, append(entry.AppendAttributes(nil, &a), rest...))
 	})
 }
+
+// FuzzDecodeFlip is FuzzDecode for flips; an empty one is of an older version.
+func FuzzDecodeFlip(f *testing.F) {
+	f.Add([]byte(nil))
+	f.Add(entry.EncodeFlip(7 << 16))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		hybridTime, err := entry.DecodeFlip(b)
+		switch {
+		case err != nil:
+			require.ErrorIs(t, err, entry.ErrMalformed)
+		case len(b) == 0:
+			require.Zero(t, hybridTime)
+		default:
+			require.Equal(t, b, entry.EncodeFlip(hybridTime))
+		}
+	})
+}

@@ -1,6 +1,11 @@
 package entry
 
-import "github.com/kringdb/kring/ring"
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/kringdb/kring/ring"
+)
 
 // RecordKind says what a record of the node-wide log is. Values are on disk: append only.
 type RecordKind uint8
@@ -11,7 +16,7 @@ const (
 	RecordPromise  RecordKind = 2 // the replica promises Epoch and keeps its configuration: Payload = EncodeConfiguration
 	RecordTruncate RecordKind = 3 // entries above Seq are void
 	RecordOpen     RecordKind = 4 // a generation was begun (emptied before use)
-	RecordFlip     RecordKind = 5 // Generation becomes the current one with applied = trim = Seq, its last Epoch
+	RecordFlip     RecordKind = 5 // Generation becomes the current one with applied = trim = Seq, born in Epoch: Payload = EncodeFlip
 	RecordDrop     RecordKind = 6 // Generation is gone
 )
 
@@ -23,6 +28,21 @@ type Record struct {
 	Seq        uint64
 	Epoch      ring.Epoch
 	Payload    []byte // not modified after it was handed over
+}
+
+// EncodeFlip is the payload of a RecordFlip: a hybrid time that is at least that of every entry up to its Seq.
+func EncodeFlip(hybridTime uint64) []byte { return binary.LittleEndian.AppendUint64(nil, hybridTime) }
+
+// DecodeFlip is the inverse of EncodeFlip. An empty payload, as versions wrote that did not keep the time, is 0. The error
+// wraps ErrMalformed.
+func DecodeFlip(payload []byte) (hybridTime uint64, err error) {
+	switch len(payload) {
+	case 0:
+		return 0, nil
+	case 8:
+		return binary.LittleEndian.Uint64(payload), nil
+	}
+	return 0, fmt.Errorf("%w: flip of %d bytes", ErrMalformed, len(payload))
 }
 
 // EpochStart begins a run of entries born in one epoch.
