@@ -41,6 +41,9 @@ type Config struct {
 	MaxStreamInFlight      int // default 4096
 	MaxStreamInFlightBytes int // default 16 MiB
 
+	// Clock gives the time that leases are measured with: nanoseconds that never step back and, where there may be a suspend,
+	// count it. nil: the system's boot-time clock. For tests.
+	Clock    func() replica.Time
 	Logger   *slog.Logger          // nil: slog.Default
 	Registry prometheus.Registerer // nil: metrics go nowhere
 }

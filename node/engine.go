@@ -15,6 +15,7 @@ import (
 // engine drives the protocol: it puts events in under one lock, and sees to what comes out.
 type engine struct {
 	store store.Store
+	now   func() replica.Time
 
 	mu    sync.Mutex
 	core  *replica.Core
@@ -25,15 +26,16 @@ type engine struct {
 	failed  chan error    // capacity 1: the first error that the node cannot go on with
 }
 
-func newEngine(cfg replica.Config, disk store.Store) (*engine, error) {
+func newEngine(cfg replica.Config, disk store.Store, clock func() replica.Time) (*engine, error) {
 	e := &engine{
 		store:   disk,
+		now:     clock,
 		links:   make(map[ring.Replica]*link),
 		applies: make(chan struct{}, 1),
 		failed:  make(chan error, 1),
 	}
 	wall := func() uint64 { return uint64(time.Now().UnixMilli()) }
-	core, err := replica.New(cfg, diskReader{disk}, wall, disk.Recovered(), now())
+	core, err := replica.New(cfg, diskReader{disk}, wall, disk.Recovered(), clock())
 	e.core = core
 	return e, err
 }
@@ -53,7 +55,7 @@ func (d diskReader) Entries(p ring.PartitionID, from, to uint64, maxBytes int) (
 // do runs events under the lock and then sees to what they put out. steps must not keep the core.
 func (e *engine) do(steps func(now replica.Time, core *replica.Core)) {
 	e.mu.Lock()
-	steps(now(), e.core)
+	steps(e.now(), e.core)
 	answers := e.drain()
 	e.mu.Unlock()
 	e.deliver(answers)
@@ -62,7 +64,7 @@ func (e *engine) do(steps func(now replica.Time, core *replica.Core)) {
 // step is do for one event.
 func (e *engine) step(ev replica.Event) {
 	e.mu.Lock()
-	e.core.Step(now(), ev)
+	e.core.Step(e.now(), ev)
 	answers := e.drain()
 	e.mu.Unlock()
 	e.deliver(answers)

@@ -47,7 +47,7 @@ func encodeFrame(f *replica.Frame, boot uint64) *kringv1.PeerFrame {
 func encodeAppend(to *kringv1.Append, a *replica.Append) {
 	to.Partition, to.Epoch = uint32(a.Partition), uint64(a.Epoch)
 	to.PrevSeq, to.PrevEpoch = a.PrevSeq, uint64(a.PrevEpoch)
-	to.Committed, to.Barrier = a.Committed, a.Barrier
+	to.Committed, to.Barrier, to.FetchSnapshot = a.Committed, a.Barrier, a.FetchSnapshot
 	if len(a.Entries) > 0 {
 		to.Entries = make([][]byte, len(a.Entries))
 		for i := range a.Entries {
@@ -104,7 +104,7 @@ func decodeAppend(a *kringv1.Append) (replica.Append, error) {
 	out := replica.Append{
 		Partition: ring.PartitionID(a.Partition), Epoch: ring.Epoch(a.Epoch),
 		PrevSeq: a.PrevSeq, PrevEpoch: ring.Epoch(a.PrevEpoch),
-		Committed: a.Committed, Barrier: a.Barrier,
+		Committed: a.Committed, Barrier: a.Barrier, FetchSnapshot: a.FetchSnapshot,
 	}
 	if a.Configuration != nil {
 		config := ringpb.ToPartition(a.Configuration)

@@ -137,6 +137,8 @@ func TestStrangersAreNotGreeted(t *testing.T) {
 		{"another disk", hello("test", ring.Replica{Node: known.Node, Store: known.Store + 1}, 1), kverr.Unavailable},
 		{"a start that nobody decided", hello("test", known.Replica(), known.Boot+1), kverr.Unavailable},
 		{"itself", hello("test", n.self(), 1), kverr.WrongStore},
+		{"other leases", changed(hello("test", known.Replica(), 1), func(h *kringv1.Hello) { h.LeaseNanos++ }), kverr.Conflict},
+		{"another drift", changed(hello("test", known.Replica(), 1), func(h *kringv1.Hello) { h.Drift = 0.1 }), kverr.Conflict},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			stream, err := kringv1.NewPeerServiceClient(dial(t, n)).Exchange(t.Context())
@@ -148,9 +150,14 @@ func TestStrangersAreNotGreeted(t *testing.T) {
 	}
 }
 
+func changed(h *kringv1.Hello, change func(*kringv1.Hello)) *kringv1.Hello {
+	change(h)
+	return h
+}
+
 func hello(cluster string, r ring.Replica, boot uint64) *kringv1.Hello {
 	return &kringv1.Hello{
-		ClusterId: cluster, BootCount: boot,
+		ClusterId: cluster, BootCount: boot, LeaseNanos: int64(time.Second), Drift: 0.2,
 		Replica: &kringv1.Replica{NodeId: string(r.Node), StoreId: uint64(r.Store)},
 	}
 }

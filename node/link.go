@@ -160,7 +160,7 @@ func (l *link) send(ctx context.Context, stream grpc.BidiStreamingClient[kringv1
 func (e *engine) collect(to ring.Replica, f *replica.Frame) (more bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.core.Collect(now(), to, f)
+	return e.core.Collect(e.now(), to, f)
 }
 
 // updateLinks opens links to every replica that shares a partition with this node, and ends those to others and those

@@ -50,6 +50,9 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.Clock == nil {
+		cfg.Clock = now
+	}
 	if cfg.AdvertiseAddress == "" {
 		cfg.AdvertiseAddress = cfg.Listener.Addr().String()
 	}
@@ -59,7 +62,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.ID), drained: make(chan struct{}, 1)}
 	var err error
-	if n.engine, err = newEngine(cfg.protocol(), cfg.Store); err != nil {
+	if n.engine, err = newEngine(cfg.protocol(), cfg.Store, cfg.Clock); err != nil {
 		return nil, err
 	}
 	n.coordinators, err = client.NewCoordinators(client.CoordinatorsConfig{

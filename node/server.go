@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -31,7 +32,7 @@ func (n *Node) Single(ctx context.Context, req *kringv1.Request) (*kringv1.Respo
 		return &r.response, nil
 	}
 	var work frameWork
-	n.prepare(&work, r, req, now())
+	n.prepare(&work, r, req, n.cfg.Clock())
 	n.ask(&work)
 	select {
 	case <-one.done:
@@ -85,7 +86,10 @@ func (n *Node) Exchange(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kring
 }
 
 func (n *Node) hello() *kringv1.Hello {
-	return &kringv1.Hello{ClusterId: n.clusterID(), Replica: ringpb.FromReplica(n.self()), BootCount: n.boot()}
+	return &kringv1.Hello{
+		ClusterId: n.clusterID(), Replica: ringpb.FromReplica(n.self()), BootCount: n.boot(),
+		LeaseNanos: int64(n.cfg.Lease), Drift: n.cfg.Drift,
+	}
 }
 
 // greet checks who calls.
@@ -99,6 +103,9 @@ func (n *Node) greet(h *kringv1.Hello) (from ring.Replica, boot uint64, refusal 
 		return from, 0, kverr.New(kverr.Unavailable, "this node has not been accepted by its cluster yet")
 	case h.GetClusterId() != cluster:
 		return from, 0, kverr.Newf(kverr.WrongCluster, "this node belongs to cluster %s, the caller to %s", cluster, h.GetClusterId())
+	case h.GetLeaseNanos() != int64(n.cfg.Lease) || h.GetDrift() != n.cfg.Drift:
+		return from, 0, kverr.Newf(kverr.Conflict, "leases here last %v at a drift of %g, those of %s %v at %g: give all nodes the same settings",
+			n.cfg.Lease, n.cfg.Drift, from.Node, time.Duration(h.GetLeaseNanos()), h.GetDrift())
 	case !n.knows(from, h.GetBootCount()):
 		return from, 0, kverr.Newf(kverr.Unavailable, "this node's table does not know %v in its start %d (yet)", from, h.GetBootCount())
 	case from.Node == n.cfg.ID:

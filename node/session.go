@@ -85,7 +85,7 @@ func (s *session) handle(frame *kringv1.BatchRequest) bool {
 	n.metrics.frames.Inc()
 	n.metrics.frameRequests.Observe(float64(len(frame.Requests)))
 	b := &s.work
-	at := now()
+	at := n.cfg.Clock()
 	partitions := n.partitionCount()
 	// Two allocations a frame. Each lives until the last of the frame's requests is answered.
 	requests, mutated := make([]request, len(frame.Requests)), make([]mutation, countMutations(frame))
@@ -108,7 +108,7 @@ func (s *session) handle(frame *kringv1.BatchRequest) bool {
 			if !s.throttle() {
 				return false
 			}
-			unsent, at = 0, now()
+			unsent, at = 0, n.cfg.Clock()
 		}
 	}
 	n.ask(b)

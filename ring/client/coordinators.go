@@ -87,6 +87,16 @@ func (c *Coordinators) ChangePartition(
 	return resp, err
 }
 
+// ChangePartitions asks for many new configurations at once; each has a result of its own, for which the same holds as for
+// ChangePartition. The error is that of the call: it says nothing of what was decided.
+func (c *Coordinators) ChangePartitions(
+	ctx context.Context, req *kringv1.ChangePartitionsRequest,
+) (*kringv1.ChangePartitionsResponse, error) {
+	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.ChangePartitions, req, nil)
+	c.name(resp.GetTableVersion())
+	return resp, err
+}
+
 // Locate asks where a key or a partition is.
 func (c *Coordinators) Locate(ctx context.Context, req *kringv1.LocateRequest) (*kringv1.LocateResponse, error) {
 	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.Locate, req, nil)

@@ -106,10 +106,14 @@ func (x *PeerFrame) GetBeaconAck() *BeaconAck {
 }
 
 type Hello struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	Replica       *Replica               `protobuf:"bytes,2,opt,name=replica,proto3" json:"replica,omitempty"`
-	BootCount     uint64                 `protobuf:"varint,3,opt,name=boot_count,json=bootCount,proto3" json:"boot_count,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Replica   *Replica               `protobuf:"bytes,2,opt,name=replica,proto3" json:"replica,omitempty"`
+	BootCount uint64                 `protobuf:"varint,3,opt,name=boot_count,json=bootCount,proto3" json:"boot_count,omitempty"`
+	// A lease is safe only if the one who grants it and the one who holds it mean the same time: a node whose settings are others is
+	// refused.
+	LeaseNanos    int64   `protobuf:"varint,4,opt,name=lease_nanos,json=leaseNanos,proto3" json:"lease_nanos,omitempty"`
+	Drift         float64 `protobuf:"fixed64,5,opt,name=drift,proto3" json:"drift,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -161,6 +165,20 @@ func (x *Hello) GetReplica() *Replica {
 func (x *Hello) GetBootCount() uint64 {
 	if x != nil {
 		return x.BootCount
+	}
+	return 0
+}
+
+func (x *Hello) GetLeaseNanos() int64 {
+	if x != nil {
+		return x.LeaseNanos
+	}
+	return 0
+}
+
+func (x *Hello) GetDrift() float64 {
+	if x != nil {
+		return x.Drift
 	}
 	return 0
 }
@@ -810,13 +828,16 @@ const file_kring_v1_peer_proto_rawDesc = "" +
 	"\x04acks\x18\x04 \x03(\v2\r.kring.v1.AckR\x04acks\x12(\n" +
 	"\x06beacon\x18\x05 \x01(\v2\x10.kring.v1.BeaconR\x06beacon\x122\n" +
 	"\n" +
-	"beacon_ack\x18\x06 \x01(\v2\x13.kring.v1.BeaconAckR\tbeaconAck\"r\n" +
+	"beacon_ack\x18\x06 \x01(\v2\x13.kring.v1.BeaconAckR\tbeaconAck\"\xa9\x01\n" +
 	"\x05Hello\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12+\n" +
 	"\areplica\x18\x02 \x01(\v2\x11.kring.v1.ReplicaR\areplica\x12\x1d\n" +
 	"\n" +
-	"boot_count\x18\x03 \x01(\x04R\tbootCount\"\xaa\x02\n" +
+	"boot_count\x18\x03 \x01(\x04R\tbootCount\x12\x1f\n" +
+	"\vlease_nanos\x18\x04 \x01(\x03R\n" +
+	"leaseNanos\x12\x14\n" +
+	"\x05drift\x18\x05 \x01(\x01R\x05drift\"\xaa\x02\n" +
 	"\x06Append\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x19\n" +
