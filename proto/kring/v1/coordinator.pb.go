@@ -119,7 +119,7 @@ func (x PartitionProblem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PartitionProblem_Kind.Descriptor instead.
 func (PartitionProblem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{14, 0}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{15, 0}
 }
 
 type RegisterRequest struct {
@@ -235,22 +235,25 @@ func (x *RegisterResponse) GetTableVersion() uint64 {
 }
 
 type HeartbeatRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // node or gateway
-	Role          HeartbeatRole          `protobuf:"varint,3,opt,name=role,proto3,enum=kring.v1.HeartbeatRole" json:"role,omitempty"`
-	StoreId       uint64                 `protobuf:"varint,4,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`                // nodes
-	BootCount     uint64                 `protobuf:"varint,5,opt,name=boot_count,json=bootCount,proto3" json:"boot_count,omitempty"`          // nodes
-	Address       string                 `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`                                // gateways: HTTP
-	TableVersion  uint64                 `protobuf:"varint,7,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"` // the newest the sender holds
-	Load          *Load                  `protobuf:"bytes,8,opt,name=load,proto3" json:"load,omitempty"`
-	DiskProgress  uint64                 `protobuf:"varint,9,opt,name=disk_progress,json=diskProgress,proto3" json:"disk_progress,omitempty"` // nodes: rises with every completed sync; a stuck disk stops it
-	UnixNanos     int64                  `protobuf:"varint,10,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`         // wall clock, to notice skew
-	SilentPeers   []string               `protobuf:"bytes,11,rep,name=silent_peers,json=silentPeers,proto3" json:"silent_peers,omitempty"`    // nodes that answer nothing
-	DiskWaiting   bool                   `protobuf:"varint,12,opt,name=disk_waiting,json=diskWaiting,proto3" json:"disk_waiting,omitempty"`   // nodes: records have waited for a sync since before the last heartbeat; with disk_progress unchanged, the disk hangs
-	Leaving       bool                   `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`                              // nodes: is stopping in good order, gets no new roles
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId    string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Id           string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // node or gateway
+	Role         HeartbeatRole          `protobuf:"varint,3,opt,name=role,proto3,enum=kring.v1.HeartbeatRole" json:"role,omitempty"`
+	StoreId      uint64                 `protobuf:"varint,4,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`                // nodes
+	BootCount    uint64                 `protobuf:"varint,5,opt,name=boot_count,json=bootCount,proto3" json:"boot_count,omitempty"`          // nodes
+	Address      string                 `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`                                // gateways: HTTP
+	TableVersion uint64                 `protobuf:"varint,7,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"` // the newest the sender holds
+	Load         *Load                  `protobuf:"bytes,8,opt,name=load,proto3" json:"load,omitempty"`
+	DiskProgress uint64                 `protobuf:"varint,9,opt,name=disk_progress,json=diskProgress,proto3" json:"disk_progress,omitempty"` // nodes: rises with every completed sync; a stuck disk stops it
+	UnixNanos    int64                  `protobuf:"varint,10,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`         // wall clock, to notice skew
+	// Nodes: those with which this one shares partitions and that answer nothing, by node id: for SilentAfter, or at once where
+	// the connection broke and is refused. Named in every heartbeat for as long as it lasts.
+	SilentPeers     []string `protobuf:"bytes,11,rep,name=silent_peers,json=silentPeers,proto3" json:"silent_peers,omitempty"`
+	DiskWaiting     bool     `protobuf:"varint,12,opt,name=disk_waiting,json=diskWaiting,proto3" json:"disk_waiting,omitempty"`             // nodes: records have waited for a sync since before the last heartbeat; with disk_progress unchanged, the disk hangs
+	Leaving         bool     `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`                                        // nodes: is stopping in good order, gets no new roles
+	PartitionsAhead uint32   `protobuf:"varint,14,opt,name=partitions_ahead,json=partitionsAhead,proto3" json:"partitions_ahead,omitempty"` // nodes: copies whose promised epoch is above the table's that table_version names; lasting, it means that the coordinators were set back
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *HeartbeatRequest) Reset() {
@@ -374,6 +377,13 @@ func (x *HeartbeatRequest) GetLeaving() bool {
 	return false
 }
 
+func (x *HeartbeatRequest) GetPartitionsAhead() uint32 {
+	if x != nil {
+		return x.PartitionsAhead
+	}
+	return 0
+}
+
 // Load figures are since the previous heartbeat where they are rates, and now where they are levels.
 type Load struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -488,6 +498,7 @@ type HeartbeatResponse struct {
 	TableVersion  uint64                 `protobuf:"varint,1,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"` // the leader's
 	LeaderId      string                 `protobuf:"bytes,2,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
 	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Handovers     []*Handover            `protobuf:"bytes,4,rep,name=handovers,proto3" json:"handovers,omitempty"` // nodes: leads to be given away now, a few at a time
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -543,6 +554,75 @@ func (x *HeartbeatResponse) GetClusterId() string {
 	return ""
 }
 
+func (x *HeartbeatResponse) GetHandovers() []*Handover {
+	if x != nil {
+		return x.Handovers
+	}
+	return nil
+}
+
+// Handover asks a partition's primary to release it to another in-sync replica. It is named in every answer until the
+// partition's epoch has moved on, or it is no longer wished; a repeat asks for nothing new.
+type Handover struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Partition     uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // of no effect in any other
+	To            *Replica               `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Handover) Reset() {
+	*x = Handover{}
+	mi := &file_kring_v1_coordinator_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Handover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Handover) ProtoMessage() {}
+
+func (x *Handover) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Handover.ProtoReflect.Descriptor instead.
+func (*Handover) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Handover) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Handover) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Handover) GetTo() *Replica {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
 type LocateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Target:
@@ -556,7 +636,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[5]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +648,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[5]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +661,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{5}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LocateRequest) GetTarget() isLocateRequest_Target {
@@ -637,7 +717,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +729,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +742,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{6}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LocateResponse) GetPartition() *Partition {
@@ -703,7 +783,7 @@ type WatchRingRequest struct {
 
 func (x *WatchRingRequest) Reset() {
 	*x = WatchRingRequest{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +795,7 @@ func (x *WatchRingRequest) String() string {
 func (*WatchRingRequest) ProtoMessage() {}
 
 func (x *WatchRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +808,7 @@ func (x *WatchRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRingRequest.ProtoReflect.Descriptor instead.
 func (*WatchRingRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{7}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WatchRingRequest) GetFromVersion() uint64 {
@@ -759,7 +839,7 @@ type WatchRingResponse struct {
 
 func (x *WatchRingResponse) Reset() {
 	*x = WatchRingResponse{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +851,7 @@ func (x *WatchRingResponse) String() string {
 func (*WatchRingResponse) ProtoMessage() {}
 
 func (x *WatchRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +864,7 @@ func (x *WatchRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRingResponse.ProtoReflect.Descriptor instead.
 func (*WatchRingResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{8}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WatchRingResponse) GetUpdate() isWatchRingResponse_Update {
@@ -843,7 +923,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +935,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +948,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{9}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{10}
 }
 
 type GetClusterResponse struct {
@@ -889,7 +969,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +981,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +994,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{10}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetClusterResponse) GetSettings() *Settings {
@@ -1000,7 +1080,7 @@ type CoordinatorInfo struct {
 
 func (x *CoordinatorInfo) Reset() {
 	*x = CoordinatorInfo{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[11]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1092,7 @@ func (x *CoordinatorInfo) String() string {
 func (*CoordinatorInfo) ProtoMessage() {}
 
 func (x *CoordinatorInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[11]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1105,7 @@ func (x *CoordinatorInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorInfo.ProtoReflect.Descriptor instead.
 func (*CoordinatorInfo) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{11}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CoordinatorInfo) GetId() string {
@@ -1074,13 +1154,16 @@ type NodeInfo struct {
 	StateSinceUnixMillis   int64                  `protobuf:"varint,7,opt,name=state_since_unix_millis,json=stateSinceUnixMillis,proto3" json:"state_since_unix_millis,omitempty"`
 	ClockSkewMillis        int64                  `protobuf:"varint,8,opt,name=clock_skew_millis,json=clockSkewMillis,proto3" json:"clock_skew_millis,omitempty"`
 	TableVersion           uint64                 `protobuf:"varint,9,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"`
+	Suspect                bool                   `protobuf:"varint,10,opt,name=suspect,proto3" json:"suspect,omitempty"` // up by the table, but silent for longer than it should be, or unreachable for others: perhaps down
+	Leaving                bool                   `protobuf:"varint,11,opt,name=leaving,proto3" json:"leaving,omitempty"` // stops in good order
+	Joining                uint32                 `protobuf:"varint,12,opt,name=joining,proto3" json:"joining,omitempty"` // copies that catch up, by the table
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
 
 func (x *NodeInfo) Reset() {
 	*x = NodeInfo{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[12]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1175,7 @@ func (x *NodeInfo) String() string {
 func (*NodeInfo) ProtoMessage() {}
 
 func (x *NodeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[12]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1188,7 @@ func (x *NodeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
 func (*NodeInfo) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{12}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NodeInfo) GetMember() *Member {
@@ -1171,6 +1254,27 @@ func (x *NodeInfo) GetTableVersion() uint64 {
 	return 0
 }
 
+func (x *NodeInfo) GetSuspect() bool {
+	if x != nil {
+		return x.Suspect
+	}
+	return false
+}
+
+func (x *NodeInfo) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+func (x *NodeInfo) GetJoining() uint32 {
+	if x != nil {
+		return x.Joining
+	}
+	return 0
+}
+
 type GatewayInfo struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
 	Id                     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1182,7 +1286,7 @@ type GatewayInfo struct {
 
 func (x *GatewayInfo) Reset() {
 	*x = GatewayInfo{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[13]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1298,7 @@ func (x *GatewayInfo) String() string {
 func (*GatewayInfo) ProtoMessage() {}
 
 func (x *GatewayInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[13]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1311,7 @@ func (x *GatewayInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayInfo.ProtoReflect.Descriptor instead.
 func (*GatewayInfo) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{13}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GatewayInfo) GetId() string {
@@ -1242,7 +1346,7 @@ type PartitionProblem struct {
 
 func (x *PartitionProblem) Reset() {
 	*x = PartitionProblem{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[14]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1254,7 +1358,7 @@ func (x *PartitionProblem) String() string {
 func (*PartitionProblem) ProtoMessage() {}
 
 func (x *PartitionProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[14]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,7 +1371,7 @@ func (x *PartitionProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionProblem.ProtoReflect.Descriptor instead.
 func (*PartitionProblem) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{14}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PartitionProblem) GetPartition() uint32 {
@@ -1304,7 +1408,7 @@ type ChangePartitionRequest struct {
 
 func (x *ChangePartitionRequest) Reset() {
 	*x = ChangePartitionRequest{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[15]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1420,7 @@ func (x *ChangePartitionRequest) String() string {
 func (*ChangePartitionRequest) ProtoMessage() {}
 
 func (x *ChangePartitionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[15]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1433,7 @@ func (x *ChangePartitionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionRequest.ProtoReflect.Descriptor instead.
 func (*ChangePartitionRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{15}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ChangePartitionRequest) GetClusterId() string {
@@ -1377,7 +1481,7 @@ type ChangePartitionResponse struct {
 
 func (x *ChangePartitionResponse) Reset() {
 	*x = ChangePartitionResponse{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[16]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1493,7 @@ func (x *ChangePartitionResponse) String() string {
 func (*ChangePartitionResponse) ProtoMessage() {}
 
 func (x *ChangePartitionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[16]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1506,7 @@ func (x *ChangePartitionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionResponse.ProtoReflect.Descriptor instead.
 func (*ChangePartitionResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{16}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ChangePartitionResponse) GetDecided() *Partition {
@@ -1423,14 +1527,14 @@ type ChangePartitionsRequest struct {
 	state         protoimpl.MessageState            `protogen:"open.v1"`
 	ClusterId     string                            `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	AskedBy       *Replica                          `protobuf:"bytes,2,opt,name=asked_by,json=askedBy,proto3" json:"asked_by,omitempty"` // released is honoured only if this is the partition's primary
-	Changes       []*ChangePartitionsRequest_Change `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`                // at most 16384, each partition once
+	Changes       []*ChangePartitionsRequest_Change `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`                // at most 16384, each partition once, else BAD_REQUEST
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChangePartitionsRequest) Reset() {
 	*x = ChangePartitionsRequest{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[17]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1546,7 @@ func (x *ChangePartitionsRequest) String() string {
 func (*ChangePartitionsRequest) ProtoMessage() {}
 
 func (x *ChangePartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[17]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1559,7 @@ func (x *ChangePartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsRequest.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{17}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ChangePartitionsRequest) GetClusterId() string {
@@ -1489,7 +1593,7 @@ type ChangePartitionsResponse struct {
 
 func (x *ChangePartitionsResponse) Reset() {
 	*x = ChangePartitionsResponse{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[18]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1501,7 +1605,7 @@ func (x *ChangePartitionsResponse) String() string {
 func (*ChangePartitionsResponse) ProtoMessage() {}
 
 func (x *ChangePartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[18]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1514,7 +1618,7 @@ func (x *ChangePartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsResponse.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{18}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ChangePartitionsResponse) GetResults() []*ChangePartitionsResponse_Result {
@@ -1542,7 +1646,7 @@ type ChangePartitionsRequest_Change struct {
 
 func (x *ChangePartitionsRequest_Change) Reset() {
 	*x = ChangePartitionsRequest_Change{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[19]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1658,7 @@ func (x *ChangePartitionsRequest_Change) String() string {
 func (*ChangePartitionsRequest_Change) ProtoMessage() {}
 
 func (x *ChangePartitionsRequest_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[19]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1671,7 @@ func (x *ChangePartitionsRequest_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsRequest_Change.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsRequest_Change) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{17, 0}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{18, 0}
 }
 
 func (x *ChangePartitionsRequest_Change) GetExpectedEpoch() uint64 {
@@ -1602,7 +1706,7 @@ type ChangePartitionsResponse_Result struct {
 
 func (x *ChangePartitionsResponse_Result) Reset() {
 	*x = ChangePartitionsResponse_Result{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[20]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1718,7 @@ func (x *ChangePartitionsResponse_Result) String() string {
 func (*ChangePartitionsResponse_Result) ProtoMessage() {}
 
 func (x *ChangePartitionsResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[20]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1731,7 @@ func (x *ChangePartitionsResponse_Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsResponse_Result.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsResponse_Result) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{18, 0}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{19, 0}
 }
 
 func (x *ChangePartitionsResponse_Result) GetDecided() *Partition {
@@ -1664,7 +1768,7 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x10RegisterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12#\n" +
-	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\"\xaf\x03\n" +
+	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\"\xda\x03\n" +
 	"\x10HeartbeatRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x0e\n" +
@@ -1682,7 +1786,8 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	" \x01(\x03R\tunixNanos\x12!\n" +
 	"\fsilent_peers\x18\v \x03(\tR\vsilentPeers\x12!\n" +
 	"\fdisk_waiting\x18\f \x01(\bR\vdiskWaiting\x12\x18\n" +
-	"\aleaving\x18\r \x01(\bR\aleaving\"\xe2\x02\n" +
+	"\aleaving\x18\r \x01(\bR\aleaving\x12)\n" +
+	"\x10partitions_ahead\x18\x0e \x01(\rR\x0fpartitionsAhead\"\xe2\x02\n" +
 	"\x04Load\x12(\n" +
 	"\x10reads_per_second\x18\x01 \x01(\x01R\x0ereadsPerSecond\x12*\n" +
 	"\x11writes_per_second\x18\x02 \x01(\x01R\x0fwritesPerSecond\x12\"\n" +
@@ -1692,12 +1797,17 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x12partitions_primary\x18\x06 \x01(\rR\x11partitionsPrimary\x12'\n" +
 	"\x0fpartitions_held\x18\a \x01(\rR\x0epartitionsHeld\x12&\n" +
 	"\x0fsync_p99_millis\x18\b \x01(\x01R\rsyncP99Millis\x12&\n" +
-	"\x0fdisk_free_bytes\x18\t \x01(\x04R\rdiskFreeBytes\"t\n" +
+	"\x0fdisk_free_bytes\x18\t \x01(\x04R\rdiskFreeBytes\"\xa6\x01\n" +
 	"\x11HeartbeatResponse\x12#\n" +
 	"\rtable_version\x18\x01 \x01(\x04R\ftableVersion\x12\x1b\n" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"M\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\x120\n" +
+	"\thandovers\x18\x04 \x03(\v2\x12.kring.v1.HandoverR\thandovers\"a\n" +
+	"\bHandover\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12!\n" +
+	"\x02to\x18\x03 \x01(\v2\x11.kring.v1.ReplicaR\x02to\"M\n" +
 	"\rLocateRequest\x12\x12\n" +
 	"\x03key\x18\x01 \x01(\fH\x00R\x03key\x12\x1e\n" +
 	"\tpartition\x18\x02 \x01(\rH\x00R\tpartitionB\b\n" +
@@ -1735,7 +1845,7 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\bR\x06leader\x12\x14\n" +
 	"\x05alive\x18\x04 \x01(\bR\x05alive\x12#\n" +
-	"\rapplied_index\x18\x05 \x01(\x04R\fappliedIndex\"\xf4\x02\n" +
+	"\rapplied_index\x18\x05 \x01(\x04R\fappliedIndex\"\xc2\x03\n" +
 	"\bNodeInfo\x12(\n" +
 	"\x06member\x18\x01 \x01(\v2\x10.kring.v1.MemberR\x06member\x12\"\n" +
 	"\x04load\x18\x02 \x01(\v2\x0e.kring.v1.LoadR\x04load\x129\n" +
@@ -1745,7 +1855,11 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x06copies\x18\x06 \x01(\rR\x06copies\x125\n" +
 	"\x17state_since_unix_millis\x18\a \x01(\x03R\x14stateSinceUnixMillis\x12*\n" +
 	"\x11clock_skew_millis\x18\b \x01(\x03R\x0fclockSkewMillis\x12#\n" +
-	"\rtable_version\x18\t \x01(\x04R\ftableVersion\"{\n" +
+	"\rtable_version\x18\t \x01(\x04R\ftableVersion\x12\x18\n" +
+	"\asuspect\x18\n" +
+	" \x01(\bR\asuspect\x12\x18\n" +
+	"\aleaving\x18\v \x01(\bR\aleaving\x12\x18\n" +
+	"\ajoining\x18\f \x01(\rR\ajoining\"{\n" +
 	"\vGatewayInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fhttp_address\x18\x02 \x01(\tR\vhttpAddress\x129\n" +
@@ -1812,7 +1926,7 @@ func file_kring_v1_coordinator_proto_rawDescGZIP() []byte {
 }
 
 var file_kring_v1_coordinator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_kring_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_kring_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_kring_v1_coordinator_proto_goTypes = []any{
 	(HeartbeatRole)(0),                      // 0: kring.v1.HeartbeatRole
 	(PartitionProblem_Kind)(0),              // 1: kring.v1.PartitionProblem.Kind
@@ -1821,74 +1935,77 @@ var file_kring_v1_coordinator_proto_goTypes = []any{
 	(*HeartbeatRequest)(nil),                // 4: kring.v1.HeartbeatRequest
 	(*Load)(nil),                            // 5: kring.v1.Load
 	(*HeartbeatResponse)(nil),               // 6: kring.v1.HeartbeatResponse
-	(*LocateRequest)(nil),                   // 7: kring.v1.LocateRequest
-	(*LocateResponse)(nil),                  // 8: kring.v1.LocateResponse
-	(*WatchRingRequest)(nil),                // 9: kring.v1.WatchRingRequest
-	(*WatchRingResponse)(nil),               // 10: kring.v1.WatchRingResponse
-	(*GetClusterRequest)(nil),               // 11: kring.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),              // 12: kring.v1.GetClusterResponse
-	(*CoordinatorInfo)(nil),                 // 13: kring.v1.CoordinatorInfo
-	(*NodeInfo)(nil),                        // 14: kring.v1.NodeInfo
-	(*GatewayInfo)(nil),                     // 15: kring.v1.GatewayInfo
-	(*PartitionProblem)(nil),                // 16: kring.v1.PartitionProblem
-	(*ChangePartitionRequest)(nil),          // 17: kring.v1.ChangePartitionRequest
-	(*ChangePartitionResponse)(nil),         // 18: kring.v1.ChangePartitionResponse
-	(*ChangePartitionsRequest)(nil),         // 19: kring.v1.ChangePartitionsRequest
-	(*ChangePartitionsResponse)(nil),        // 20: kring.v1.ChangePartitionsResponse
-	(*ChangePartitionsRequest_Change)(nil),  // 21: kring.v1.ChangePartitionsRequest.Change
-	(*ChangePartitionsResponse_Result)(nil), // 22: kring.v1.ChangePartitionsResponse.Result
-	(*Member)(nil),                          // 23: kring.v1.Member
-	(*Partition)(nil),                       // 24: kring.v1.Partition
-	(*Table)(nil),                           // 25: kring.v1.Table
-	(*TableChange)(nil),                     // 26: kring.v1.TableChange
-	(*Settings)(nil),                        // 27: kring.v1.Settings
-	(*Replica)(nil),                         // 28: kring.v1.Replica
-	(ErrorCode)(0),                          // 29: kring.v1.ErrorCode
+	(*Handover)(nil),                        // 7: kring.v1.Handover
+	(*LocateRequest)(nil),                   // 8: kring.v1.LocateRequest
+	(*LocateResponse)(nil),                  // 9: kring.v1.LocateResponse
+	(*WatchRingRequest)(nil),                // 10: kring.v1.WatchRingRequest
+	(*WatchRingResponse)(nil),               // 11: kring.v1.WatchRingResponse
+	(*GetClusterRequest)(nil),               // 12: kring.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),              // 13: kring.v1.GetClusterResponse
+	(*CoordinatorInfo)(nil),                 // 14: kring.v1.CoordinatorInfo
+	(*NodeInfo)(nil),                        // 15: kring.v1.NodeInfo
+	(*GatewayInfo)(nil),                     // 16: kring.v1.GatewayInfo
+	(*PartitionProblem)(nil),                // 17: kring.v1.PartitionProblem
+	(*ChangePartitionRequest)(nil),          // 18: kring.v1.ChangePartitionRequest
+	(*ChangePartitionResponse)(nil),         // 19: kring.v1.ChangePartitionResponse
+	(*ChangePartitionsRequest)(nil),         // 20: kring.v1.ChangePartitionsRequest
+	(*ChangePartitionsResponse)(nil),        // 21: kring.v1.ChangePartitionsResponse
+	(*ChangePartitionsRequest_Change)(nil),  // 22: kring.v1.ChangePartitionsRequest.Change
+	(*ChangePartitionsResponse_Result)(nil), // 23: kring.v1.ChangePartitionsResponse.Result
+	(*Member)(nil),                          // 24: kring.v1.Member
+	(*Replica)(nil),                         // 25: kring.v1.Replica
+	(*Partition)(nil),                       // 26: kring.v1.Partition
+	(*Table)(nil),                           // 27: kring.v1.Table
+	(*TableChange)(nil),                     // 28: kring.v1.TableChange
+	(*Settings)(nil),                        // 29: kring.v1.Settings
+	(ErrorCode)(0),                          // 30: kring.v1.ErrorCode
 }
 var file_kring_v1_coordinator_proto_depIdxs = []int32{
-	23, // 0: kring.v1.RegisterRequest.member:type_name -> kring.v1.Member
+	24, // 0: kring.v1.RegisterRequest.member:type_name -> kring.v1.Member
 	0,  // 1: kring.v1.HeartbeatRequest.role:type_name -> kring.v1.HeartbeatRole
 	5,  // 2: kring.v1.HeartbeatRequest.load:type_name -> kring.v1.Load
-	24, // 3: kring.v1.LocateResponse.partition:type_name -> kring.v1.Partition
-	23, // 4: kring.v1.LocateResponse.members:type_name -> kring.v1.Member
-	25, // 5: kring.v1.WatchRingResponse.table:type_name -> kring.v1.Table
-	26, // 6: kring.v1.WatchRingResponse.change:type_name -> kring.v1.TableChange
-	27, // 7: kring.v1.GetClusterResponse.settings:type_name -> kring.v1.Settings
-	13, // 8: kring.v1.GetClusterResponse.coordinators:type_name -> kring.v1.CoordinatorInfo
-	14, // 9: kring.v1.GetClusterResponse.nodes:type_name -> kring.v1.NodeInfo
-	15, // 10: kring.v1.GetClusterResponse.gateways:type_name -> kring.v1.GatewayInfo
-	16, // 11: kring.v1.GetClusterResponse.problems:type_name -> kring.v1.PartitionProblem
-	23, // 12: kring.v1.NodeInfo.member:type_name -> kring.v1.Member
-	5,  // 13: kring.v1.NodeInfo.load:type_name -> kring.v1.Load
-	1,  // 14: kring.v1.PartitionProblem.kind:type_name -> kring.v1.PartitionProblem.Kind
-	24, // 15: kring.v1.ChangePartitionRequest.desired:type_name -> kring.v1.Partition
-	28, // 16: kring.v1.ChangePartitionRequest.asked_by:type_name -> kring.v1.Replica
-	24, // 17: kring.v1.ChangePartitionResponse.decided:type_name -> kring.v1.Partition
-	28, // 18: kring.v1.ChangePartitionsRequest.asked_by:type_name -> kring.v1.Replica
-	21, // 19: kring.v1.ChangePartitionsRequest.changes:type_name -> kring.v1.ChangePartitionsRequest.Change
-	22, // 20: kring.v1.ChangePartitionsResponse.results:type_name -> kring.v1.ChangePartitionsResponse.Result
-	24, // 21: kring.v1.ChangePartitionsRequest.Change.desired:type_name -> kring.v1.Partition
-	24, // 22: kring.v1.ChangePartitionsResponse.Result.decided:type_name -> kring.v1.Partition
-	29, // 23: kring.v1.ChangePartitionsResponse.Result.code:type_name -> kring.v1.ErrorCode
-	2,  // 24: kring.v1.CoordinatorService.Register:input_type -> kring.v1.RegisterRequest
-	4,  // 25: kring.v1.CoordinatorService.Heartbeat:input_type -> kring.v1.HeartbeatRequest
-	7,  // 26: kring.v1.CoordinatorService.Locate:input_type -> kring.v1.LocateRequest
-	9,  // 27: kring.v1.CoordinatorService.WatchRing:input_type -> kring.v1.WatchRingRequest
-	11, // 28: kring.v1.CoordinatorService.GetCluster:input_type -> kring.v1.GetClusterRequest
-	17, // 29: kring.v1.CoordinatorService.ChangePartition:input_type -> kring.v1.ChangePartitionRequest
-	19, // 30: kring.v1.CoordinatorService.ChangePartitions:input_type -> kring.v1.ChangePartitionsRequest
-	3,  // 31: kring.v1.CoordinatorService.Register:output_type -> kring.v1.RegisterResponse
-	6,  // 32: kring.v1.CoordinatorService.Heartbeat:output_type -> kring.v1.HeartbeatResponse
-	8,  // 33: kring.v1.CoordinatorService.Locate:output_type -> kring.v1.LocateResponse
-	10, // 34: kring.v1.CoordinatorService.WatchRing:output_type -> kring.v1.WatchRingResponse
-	12, // 35: kring.v1.CoordinatorService.GetCluster:output_type -> kring.v1.GetClusterResponse
-	18, // 36: kring.v1.CoordinatorService.ChangePartition:output_type -> kring.v1.ChangePartitionResponse
-	20, // 37: kring.v1.CoordinatorService.ChangePartitions:output_type -> kring.v1.ChangePartitionsResponse
-	31, // [31:38] is the sub-list for method output_type
-	24, // [24:31] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	7,  // 3: kring.v1.HeartbeatResponse.handovers:type_name -> kring.v1.Handover
+	25, // 4: kring.v1.Handover.to:type_name -> kring.v1.Replica
+	26, // 5: kring.v1.LocateResponse.partition:type_name -> kring.v1.Partition
+	24, // 6: kring.v1.LocateResponse.members:type_name -> kring.v1.Member
+	27, // 7: kring.v1.WatchRingResponse.table:type_name -> kring.v1.Table
+	28, // 8: kring.v1.WatchRingResponse.change:type_name -> kring.v1.TableChange
+	29, // 9: kring.v1.GetClusterResponse.settings:type_name -> kring.v1.Settings
+	14, // 10: kring.v1.GetClusterResponse.coordinators:type_name -> kring.v1.CoordinatorInfo
+	15, // 11: kring.v1.GetClusterResponse.nodes:type_name -> kring.v1.NodeInfo
+	16, // 12: kring.v1.GetClusterResponse.gateways:type_name -> kring.v1.GatewayInfo
+	17, // 13: kring.v1.GetClusterResponse.problems:type_name -> kring.v1.PartitionProblem
+	24, // 14: kring.v1.NodeInfo.member:type_name -> kring.v1.Member
+	5,  // 15: kring.v1.NodeInfo.load:type_name -> kring.v1.Load
+	1,  // 16: kring.v1.PartitionProblem.kind:type_name -> kring.v1.PartitionProblem.Kind
+	26, // 17: kring.v1.ChangePartitionRequest.desired:type_name -> kring.v1.Partition
+	25, // 18: kring.v1.ChangePartitionRequest.asked_by:type_name -> kring.v1.Replica
+	26, // 19: kring.v1.ChangePartitionResponse.decided:type_name -> kring.v1.Partition
+	25, // 20: kring.v1.ChangePartitionsRequest.asked_by:type_name -> kring.v1.Replica
+	22, // 21: kring.v1.ChangePartitionsRequest.changes:type_name -> kring.v1.ChangePartitionsRequest.Change
+	23, // 22: kring.v1.ChangePartitionsResponse.results:type_name -> kring.v1.ChangePartitionsResponse.Result
+	26, // 23: kring.v1.ChangePartitionsRequest.Change.desired:type_name -> kring.v1.Partition
+	26, // 24: kring.v1.ChangePartitionsResponse.Result.decided:type_name -> kring.v1.Partition
+	30, // 25: kring.v1.ChangePartitionsResponse.Result.code:type_name -> kring.v1.ErrorCode
+	2,  // 26: kring.v1.CoordinatorService.Register:input_type -> kring.v1.RegisterRequest
+	4,  // 27: kring.v1.CoordinatorService.Heartbeat:input_type -> kring.v1.HeartbeatRequest
+	8,  // 28: kring.v1.CoordinatorService.Locate:input_type -> kring.v1.LocateRequest
+	10, // 29: kring.v1.CoordinatorService.WatchRing:input_type -> kring.v1.WatchRingRequest
+	12, // 30: kring.v1.CoordinatorService.GetCluster:input_type -> kring.v1.GetClusterRequest
+	18, // 31: kring.v1.CoordinatorService.ChangePartition:input_type -> kring.v1.ChangePartitionRequest
+	20, // 32: kring.v1.CoordinatorService.ChangePartitions:input_type -> kring.v1.ChangePartitionsRequest
+	3,  // 33: kring.v1.CoordinatorService.Register:output_type -> kring.v1.RegisterResponse
+	6,  // 34: kring.v1.CoordinatorService.Heartbeat:output_type -> kring.v1.HeartbeatResponse
+	9,  // 35: kring.v1.CoordinatorService.Locate:output_type -> kring.v1.LocateResponse
+	11, // 36: kring.v1.CoordinatorService.WatchRing:output_type -> kring.v1.WatchRingResponse
+	13, // 37: kring.v1.CoordinatorService.GetCluster:output_type -> kring.v1.GetClusterResponse
+	19, // 38: kring.v1.CoordinatorService.ChangePartition:output_type -> kring.v1.ChangePartitionResponse
+	21, // 39: kring.v1.CoordinatorService.ChangePartitions:output_type -> kring.v1.ChangePartitionsResponse
+	33, // [33:40] is the sub-list for method output_type
+	26, // [26:33] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_proto_init() }
@@ -1898,11 +2015,11 @@ func file_kring_v1_coordinator_proto_init() {
 	}
 	file_kring_v1_error_proto_init()
 	file_kring_v1_ring_proto_init()
-	file_kring_v1_coordinator_proto_msgTypes[5].OneofWrappers = []any{
+	file_kring_v1_coordinator_proto_msgTypes[6].OneofWrappers = []any{
 		(*LocateRequest_Key)(nil),
 		(*LocateRequest_Partition)(nil),
 	}
-	file_kring_v1_coordinator_proto_msgTypes[8].OneofWrappers = []any{
+	file_kring_v1_coordinator_proto_msgTypes[9].OneofWrappers = []any{
 		(*WatchRingResponse_Table)(nil),
 		(*WatchRingResponse_Change)(nil),
 	}
@@ -1912,7 +2029,7 @@ func file_kring_v1_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_proto_rawDesc), len(file_kring_v1_coordinator_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -326,8 +326,9 @@ func (x *FormClusterCommand) GetPartitions() []*Partition {
 type ChangePartitionCommand struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ExpectedEpoch uint64                 `protobuf:"varint,1,opt,name=expected_epoch,json=expectedEpoch,proto3" json:"expected_epoch,omitempty"`
-	Desired       *Partition             `protobuf:"bytes,2,opt,name=desired,proto3" json:"desired,omitempty"` // its epoch is ignored
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`   // for people
+	Desired       *Partition             `protobuf:"bytes,2,opt,name=desired,proto3" json:"desired,omitempty"`                // its epoch is ignored
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                  // for people
+	AskedBy       *Replica               `protobuf:"bytes,4,opt,name=asked_by,json=askedBy,proto3" json:"asked_by,omitempty"` // absent: the coordinators themselves. desired.released counts only from the primary
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -381,6 +382,13 @@ func (x *ChangePartitionCommand) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *ChangePartitionCommand) GetAskedBy() *Replica {
+	if x != nil {
+		return x.AskedBy
+	}
+	return nil
 }
 
 // ChangePartitionsCommand is many compare-and-sets, each decided or refused by itself.
@@ -480,8 +488,12 @@ type CoordinatorSnapshot struct {
 	Table                      *Table                             `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
 	MemberSince                []*CoordinatorSnapshot_MemberSince `protobuf:"bytes,3,rep,name=member_since,json=memberSince,proto3" json:"member_since,omitempty"`                                                          // one for each member, in the same order
 	PartitionChangedUnixMillis []int64                            `protobuf:"varint,4,rep,packed,name=partition_changed_unix_millis,json=partitionChangedUnixMillis,proto3" json:"partition_changed_unix_millis,omitempty"` // one for each partition, in the same order
-	unknownFields              protoimpl.UnknownFields
-	sizeCache                  protoimpl.SizeCache
+	// When a partition's in-sync set became smaller than it should be; 0: it is not. One for each partition; absent in
+	// snapshots of releases that did not keep it.
+	PartitionShortUnixMillis []int64                             `protobuf:"varint,5,rep,packed,name=partition_short_unix_millis,json=partitionShortUnixMillis,proto3" json:"partition_short_unix_millis,omitempty"`
+	RetiredStores            []*CoordinatorSnapshot_RetiredStore `protobuf:"bytes,6,rep,name=retired_stores,json=retiredStores,proto3" json:"retired_stores,omitempty"` // sorted by store
+	unknownFields            protoimpl.UnknownFields
+	sizeCache                protoimpl.SizeCache
 }
 
 func (x *CoordinatorSnapshot) Reset() {
@@ -538,6 +550,20 @@ func (x *CoordinatorSnapshot) GetMemberSince() []*CoordinatorSnapshot_MemberSinc
 func (x *CoordinatorSnapshot) GetPartitionChangedUnixMillis() []int64 {
 	if x != nil {
 		return x.PartitionChangedUnixMillis
+	}
+	return nil
+}
+
+func (x *CoordinatorSnapshot) GetPartitionShortUnixMillis() []int64 {
+	if x != nil {
+		return x.PartitionShortUnixMillis
+	}
+	return nil
+}
+
+func (x *CoordinatorSnapshot) GetRetiredStores() []*CoordinatorSnapshot_RetiredStore {
+	if x != nil {
+		return x.RetiredStores
 	}
 	return nil
 }
@@ -610,6 +636,59 @@ func (x *SetMemberStatesCommand_MemberStateChange) GetState() MemberState {
 	return MemberState_MEMBER_STATE_UNSPECIFIED
 }
 
+// RetiredStore is a data directory that another has taken the place of: it is refused for ever.
+type CoordinatorSnapshot_RetiredStore struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	StoreId       uint64                 `protobuf:"fixed64,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CoordinatorSnapshot_RetiredStore) Reset() {
+	*x = CoordinatorSnapshot_RetiredStore{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CoordinatorSnapshot_RetiredStore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CoordinatorSnapshot_RetiredStore) ProtoMessage() {}
+
+func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CoordinatorSnapshot_RetiredStore.ProtoReflect.Descriptor instead.
+func (*CoordinatorSnapshot_RetiredStore) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7, 0}
+}
+
+func (x *CoordinatorSnapshot_RetiredStore) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *CoordinatorSnapshot_RetiredStore) GetStoreId() uint64 {
+	if x != nil {
+		return x.StoreId
+	}
+	return 0
+}
+
 type CoordinatorSnapshot_MemberSince struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	NodeId          string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -620,7 +699,7 @@ type CoordinatorSnapshot_MemberSince struct {
 
 func (x *CoordinatorSnapshot_MemberSince) Reset() {
 	*x = CoordinatorSnapshot_MemberSince{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +711,7 @@ func (x *CoordinatorSnapshot_MemberSince) String() string {
 func (*CoordinatorSnapshot_MemberSince) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +724,7 @@ func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_MemberSince.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_MemberSince) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7, 1}
 }
 
 func (x *CoordinatorSnapshot_MemberSince) GetNodeId() string {
@@ -686,11 +765,12 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x12FormClusterCommand\x123\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2\x13.kring.v1.PartitionR\n" +
-	"partitions\"\x86\x01\n" +
+	"partitions\"\xb4\x01\n" +
 	"\x16ChangePartitionCommand\x12%\n" +
 	"\x0eexpected_epoch\x18\x01 \x01(\x04R\rexpectedEpoch\x12-\n" +
 	"\adesired\x18\x02 \x01(\v2\x13.kring.v1.PartitionR\adesired\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"U\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12,\n" +
+	"\basked_by\x18\x04 \x01(\v2\x11.kring.v1.ReplicaR\aaskedBy\"U\n" +
 	"\x17ChangePartitionsCommand\x12:\n" +
 	"\achanges\x18\x01 \x03(\v2 .kring.v1.ChangePartitionCommandR\achanges\"\xfc\x01\n" +
 	"\x16SetMemberStatesCommand\x12L\n" +
@@ -700,12 +780,17 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\bstore_id\x18\x02 \x01(\x04R\astoreId\x12\x1d\n" +
 	"\n" +
 	"boot_count\x18\x03 \x01(\x04R\tbootCount\x12+\n" +
-	"\x05state\x18\x04 \x01(\x0e2\x15.kring.v1.MemberStateR\x05state\"\xb9\x02\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x15.kring.v1.MemberStateR\x05state\"\x8f\x04\n" +
 	"\x13CoordinatorSnapshot\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12%\n" +
 	"\x05table\x18\x02 \x01(\v2\x0f.kring.v1.TableR\x05table\x12L\n" +
 	"\fmember_since\x18\x03 \x03(\v2).kring.v1.CoordinatorSnapshot.MemberSinceR\vmemberSince\x12A\n" +
-	"\x1dpartition_changed_unix_millis\x18\x04 \x03(\x03R\x1apartitionChangedUnixMillis\x1aR\n" +
+	"\x1dpartition_changed_unix_millis\x18\x04 \x03(\x03R\x1apartitionChangedUnixMillis\x12=\n" +
+	"\x1bpartition_short_unix_millis\x18\x05 \x03(\x03R\x18partitionShortUnixMillis\x12Q\n" +
+	"\x0eretired_stores\x18\x06 \x03(\v2*.kring.v1.CoordinatorSnapshot.RetiredStoreR\rretiredStores\x1aB\n" +
+	"\fRetiredStore\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
+	"\bstore_id\x18\x02 \x01(\x06R\astoreId\x1aR\n" +
 	"\vMemberSince\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12*\n" +
 	"\x11state_unix_millis\x18\x02 \x01(\x03R\x0fstateUnixMillisB1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
@@ -722,7 +807,7 @@ func file_kring_v1_coordinator_state_proto_rawDescGZIP() []byte {
 	return file_kring_v1_coordinator_state_proto_rawDescData
 }
 
-var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(*CoordinatorCommand)(nil),                       // 0: kring.v1.CoordinatorCommand
 	(*MintClusterCommand)(nil),                       // 1: kring.v1.MintClusterCommand
@@ -733,12 +818,14 @@ var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(*SetMemberStatesCommand)(nil),                   // 6: kring.v1.SetMemberStatesCommand
 	(*CoordinatorSnapshot)(nil),                      // 7: kring.v1.CoordinatorSnapshot
 	(*SetMemberStatesCommand_MemberStateChange)(nil), // 8: kring.v1.SetMemberStatesCommand.MemberStateChange
-	(*CoordinatorSnapshot_MemberSince)(nil),          // 9: kring.v1.CoordinatorSnapshot.MemberSince
-	(*Settings)(nil),                                 // 10: kring.v1.Settings
-	(*Member)(nil),                                   // 11: kring.v1.Member
-	(*Partition)(nil),                                // 12: kring.v1.Partition
-	(*Table)(nil),                                    // 13: kring.v1.Table
-	(MemberState)(0),                                 // 14: kring.v1.MemberState
+	(*CoordinatorSnapshot_RetiredStore)(nil),         // 9: kring.v1.CoordinatorSnapshot.RetiredStore
+	(*CoordinatorSnapshot_MemberSince)(nil),          // 10: kring.v1.CoordinatorSnapshot.MemberSince
+	(*Settings)(nil),                                 // 11: kring.v1.Settings
+	(*Member)(nil),                                   // 12: kring.v1.Member
+	(*Partition)(nil),                                // 13: kring.v1.Partition
+	(*Replica)(nil),                                  // 14: kring.v1.Replica
+	(*Table)(nil),                                    // 15: kring.v1.Table
+	(MemberState)(0),                                 // 16: kring.v1.MemberState
 }
 var file_kring_v1_coordinator_state_proto_depIdxs = []int32{
 	1,  // 0: kring.v1.CoordinatorCommand.mint:type_name -> kring.v1.MintClusterCommand
@@ -747,20 +834,22 @@ var file_kring_v1_coordinator_state_proto_depIdxs = []int32{
 	4,  // 3: kring.v1.CoordinatorCommand.change_partition:type_name -> kring.v1.ChangePartitionCommand
 	6,  // 4: kring.v1.CoordinatorCommand.set_member_states:type_name -> kring.v1.SetMemberStatesCommand
 	5,  // 5: kring.v1.CoordinatorCommand.change_partitions:type_name -> kring.v1.ChangePartitionsCommand
-	10, // 6: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
-	11, // 7: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
-	12, // 8: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
-	12, // 9: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
-	4,  // 10: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
-	8,  // 11: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
-	13, // 12: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
-	9,  // 13: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
-	14, // 14: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 6: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
+	12, // 7: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
+	13, // 8: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
+	13, // 9: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
+	14, // 10: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
+	4,  // 11: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
+	8,  // 12: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
+	15, // 13: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
+	10, // 14: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
+	9,  // 15: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
+	16, // 16: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_state_proto_init() }
@@ -783,7 +872,7 @@ func file_kring_v1_coordinator_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_state_proto_rawDesc), len(file_kring_v1_coordinator_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
