@@ -496,8 +496,11 @@ type Response struct {
 	Number           int64                  `protobuf:"varint,12,opt,name=number,proto3" json:"number,omitempty"`                           // increment: the new one
 	Replayed         bool                   `protobuf:"varint,13,opt,name=replayed,proto3" json:"replayed,omitempty"`                       // the answer is an earlier one, to the same idempotency key
 	TtlMillis        uint64                 `protobuf:"varint,14,opt,name=ttl_millis,json=ttlMillis,proto3" json:"ttl_millis,omitempty"`    // get, head: what is left by the primary's hybrid time; 0: never expires
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// OUTCOME_UNKNOWN to a repeat: the log does not reach back to the first attempt any more, so that no primary can tell what
+	// became of it. Another repeat is pointless.
+	Forgotten     bool `protobuf:"varint,15,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Response) Reset() {
@@ -626,6 +629,13 @@ func (x *Response) GetTtlMillis() uint64 {
 		return x.TtlMillis
 	}
 	return 0
+}
+
+func (x *Response) GetForgotten() bool {
+	if x != nil {
+		return x.Forgotten
+	}
+	return false
 }
 
 type CountCopiesRequest struct {
@@ -838,7 +848,7 @@ const file_kring_v1_data_proto_rawDesc = "" +
 	"ifVersions\x12\x1b\n" +
 	"\tif_exists\x18\x02 \x01(\bR\bifExists\x12\x1b\n" +
 	"\tif_absent\x18\x03 \x01(\bR\bifAbsent\x12&\n" +
-	"\x0fif_not_versions\x18\x04 \x03(\x04R\rifNotVersions\"\xd8\x03\n" +
+	"\x0fif_not_versions\x18\x04 \x03(\x04R\rifNotVersions\"\xf6\x03\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12'\n" +
 	"\x04code\x18\x02 \x01(\x0e2\x13.kring.v1.ErrorCodeR\x04code\x12\x18\n" +
@@ -858,7 +868,8 @@ const file_kring_v1_data_proto_rawDesc = "" +
 	"\x06number\x18\f \x01(\x03R\x06number\x12\x1a\n" +
 	"\breplayed\x18\r \x01(\bR\breplayed\x12\x1d\n" +
 	"\n" +
-	"ttl_millis\x18\x0e \x01(\x04R\tttlMillis\"4\n" +
+	"ttl_millis\x18\x0e \x01(\x04R\tttlMillis\x12\x1c\n" +
+	"\tforgotten\x18\x0f \x01(\bR\tforgotten\"4\n" +
 	"\x12CountCopiesRequest\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\rR\n" +
