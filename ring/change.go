@@ -20,7 +20,7 @@ var (
 	ErrNoChange = errors.New("nothing would change")
 	// ErrUnnamedReplica: a replica without a node or without a store.
 	ErrUnnamedReplica = errors.New("a replica without node or store")
-	// ErrDuplicateNode: a node stands twice in the configuration, be it with two disks.
+	// ErrDuplicateNode: a node stands twice in one of the sets, be it with two disks, or with one disk in both.
 	ErrDuplicateNode = errors.New("a node is named twice")
 	// ErrTooManyCopies: more than MaxCopies replicas.
 	ErrTooManyCopies = errors.New("too many replicas in one configuration")
@@ -50,7 +50,9 @@ var (
 // The rules, each of them needed for "an acknowledged write is on every in-sync replica":
 //
 //  1. expected is current's epoch: of two changes that were decided upon from the same state, one wins.
-//  2. The primary is one of the in-sync set, and a node is named once.
+//  2. The primary is one of the in-sync set, and a node is named once in each set. It may be named in both with two disks:
+//     a node whose disk was lost joins with its new one while the old one, that nobody can ask any more, still stands in a
+//     set that must not shrink.
 //  3. Only a replica that is in sync now may become primary: not a joiner, not a stranger, not the same node with
 //     another disk.
 //  4. A replica enters the in-sync set from the joining one only, and under an unchanged primary, which alone knows that
@@ -59,6 +61,9 @@ var (
 //     leaves when a joiner takes its place, in the same change or in one before.
 //
 // Leaving the joining set, entering it, and falling back from in-sync to joining are free, within rule 5.
+//
+// Desired.Released is kept only where the primary changes. That it is true, so that the primary of current has stopped
+// serving for good, is for the caller to know: it must come from that primary.
 func Change(current Partition, expected Epoch, desired Partition, minInSync int) (Partition, error) {
 	if desired.ID != current.ID {
 		return Partition{}, fmt.Errorf("partition %d: %w: %d", current.ID, ErrWrongPartition, desired.ID)
@@ -76,13 +81,16 @@ func Change(current Partition, expected Epoch, desired Partition, minInSync int)
 	if err := checkStep(&current, &next, minInSync); err != nil {
 		return Partition{}, err
 	}
+	next.Released = desired.Released && next.Primary != current.Primary
 	return raise(next, current.Epoch)
 }
 
 // Reopen is current under the next epoch with the same members: what a primary needs after a restart, which must never
 // go on in an epoch it may have forgotten part of.
 func Reopen(current Partition) (Partition, error) {
-	return raise(current.Clone(), current.Epoch)
+	next := current.Clone()
+	next.Released = false // it was true of one epoch alone
+	return raise(next, current.Epoch)
 }
 
 func raise(p Partition, from Epoch) (Partition, error) {
@@ -139,20 +147,11 @@ func checkShape(p *Partition) error {
 		if r.Node == "" || r.Store == 0 {
 			return fmt.Errorf("partition %d: %w: %s", p.ID, ErrUnnamedReplica, r)
 		}
-		if i > 0 && p.Joining[i-1].Node == r.Node || holdsNode(p.InSync, r.Node) {
+		if i > 0 && p.Joining[i-1].Node == r.Node || contains(p.InSync, r) {
 			return fmt.Errorf("partition %d: %w: %s", p.ID, ErrDuplicateNode, r.Node)
 		}
 	}
 	return nil
-}
-
-func holdsNode(set []Replica, id NodeID) bool {
-	for _, r := range set {
-		if r.Node == id {
-			return true
-		}
-	}
-	return false
 }
 
 func sortReplicas(set []Replica) {

@@ -18,6 +18,10 @@ var (
 
 func set(replicas ...Replica) []Replica { return replicas }
 
+func holdsNode(set []Replica, id NodeID) bool {
+	return slices.ContainsFunc(set, func(r Replica) bool { return r.Node == id })
+}
+
 // abc is in sync on a, b, c, led by a, with d joining.
 func abc() Partition {
 	return Partition{ID: 5, Epoch: NewEpoch(1, 7), Primary: replicaA, InSync: set(replicaA, replicaB, replicaC),
@@ -115,8 +119,28 @@ func TestChangeRules(t *testing.T) {
 		"in sync and joining": {
 			desired: func(p *Partition) { p.InSync = append(p.InSync, replicaD) }, want: ErrDuplicateNode,
 		},
-		"two disks of one node": {
-			desired: func(p *Partition) { p.Joining = append(p.Joining, otherB) }, want: ErrDuplicateNode,
+		"a node joins with its new disk while its lost one is in sync": {
+			current: ab, desired: func(p *Partition) { p.Joining = append(p.Joining, otherB) },
+		},
+		"the new disk takes the lost one's place at min_insync": {
+			current: func(p *Partition) { ab(p); p.Joining = set(otherB) },
+			desired: func(p *Partition) { p.InSync, p.Joining = set(replicaA, otherB), nil },
+		},
+		"both disks of a node in sync": {
+			current: func(p *Partition) { ab(p); p.Joining = set(otherB) },
+			desired: func(p *Partition) { p.InSync, p.Joining = append(p.InSync, otherB), nil }, want: ErrDuplicateNode,
+		},
+		"the lost disk of a node leaves before the new one is in, at min_insync": {
+			current: func(p *Partition) { ab(p); p.Joining = set(otherB) },
+			desired: func(p *Partition) { p.InSync = set(replicaA) }, want: ErrBelowMinInSync,
+		},
+		"both disks of a node joining": {
+			current: func(p *Partition) { p.Joining = set(otherB) },
+			desired: func(p *Partition) { p.InSync, p.Joining = set(replicaA, replicaC), set(replicaB, otherB) },
+			want:    ErrDuplicateNode,
+		},
+		"a joiner takes a dead one's place at min_insync, which falls back": {
+			current: ab, desired: func(p *Partition) { p.InSync, p.Joining = set(replicaA, replicaD), set(replicaB) },
 		},
 		"joining twice": {
 			desired: func(p *Partition) { p.Joining = append(p.Joining, Replica{"d", 9}) }, want: ErrDuplicateNode,
@@ -184,10 +208,37 @@ func TestReopen(t *testing.T) {
 	want.Epoch = NewEpoch(1, 8)
 	require.Equal(t, want, got)
 
+	released := abc()
+	released.Released = true
+	got, err = Reopen(released)
+	require.NoError(t, err)
+	require.Equal(t, want, got, "nobody has released the new epoch")
+
 	spent := abc()
 	spent.Epoch = NewEpoch(0, 1<<epochNumberBits-1)
 	_, err = Reopen(spent)
 	require.ErrorIs(t, err, ErrEpochsSpent, "the number must not run into the count of restores")
+}
+
+func TestReleasedIsOfOneEpoch(t *testing.T) {
+	current := abc()
+	handed := current.Clone()
+	handed.Primary, handed.Released = replicaB, true
+	got, err := Change(current, current.Epoch, handed, 2)
+	require.NoError(t, err)
+	require.True(t, got.Released)
+
+	desired := got.Clone()
+	desired.Joining = nil
+	next, err := Change(got, got.Epoch, desired, 2)
+	require.NoError(t, err)
+	require.False(t, next.Released, "kept by a change that copied it")
+
+	desired = got.Clone()
+	desired.Primary, desired.Released = replicaC, false
+	next, err = Change(got, got.Epoch, desired, 2)
+	require.NoError(t, err)
+	require.False(t, next.Released, "a failover releases nothing")
 }
 
 // Whatever is asked for in whatever order, a decided configuration has a valid shape, a higher epoch, no fewer in sync than
@@ -202,7 +253,7 @@ func TestChangeHoldsForAnyRequest(t *testing.T) {
 		decidedCount := 0
 		for range 40 {
 			desired := current.Clone()
-			mutate := rapid.SliceOfN(rapid.IntRange(0, 4), 1, 3).Draw(t, "edits")
+			mutate := rapid.SliceOfN(rapid.IntRange(0, 5), 1, 3).Draw(t, "edits")
 			for _, edit := range mutate {
 				r := draw.Draw(t, "replica")
 				switch edit {
@@ -216,6 +267,8 @@ func TestChangeHoldsForAnyRequest(t *testing.T) {
 					desired.Joining = append(desired.Joining, r)
 				case 4:
 					desired.Joining = without(desired.Joining, set(r))
+				case 5:
+					desired.Released = true
 				}
 			}
 			next, err := Change(current, current.Epoch, desired, 2)
@@ -227,9 +280,14 @@ func TestChangeHoldsForAnyRequest(t *testing.T) {
 			require.Equal(t, current.Epoch+1, next.Epoch)
 			require.GreaterOrEqual(t, len(next.InSync), 2)
 			require.True(t, current.IsInSync(next.Primary))
+			nodes := map[NodeID]int{}
 			for _, r := range next.InSync {
 				require.True(t, current.IsInSync(r) || current.IsJoining(r))
+				nodes[r.Node]++
+				require.Equal(t, 1, nodes[r.Node], "two disks of one node count as two copies")
+				require.False(t, next.IsJoining(r))
 			}
+			require.False(t, next.Released && next.Primary == current.Primary)
 			current = next
 		}
 	})

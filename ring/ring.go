@@ -71,7 +71,7 @@ type Partition struct {
 	Epoch   Epoch
 	Primary Replica   // one of InSync
 	InSync  []Replica // a write commits when all of these have it; sorted by node
-	Joining []Replica // receive every entry and do not count yet; sorted by node, disjoint from InSync
+	Joining []Replica // receive every entry and do not count yet; sorted by node, disjoint from InSync but for lost disks' nodes
 	// Released says that the primary of the epoch before had stopped serving for good before this epoch was decided (a
 	// planned handover), so that no lease of its can outlive it. It holds for this epoch alone and is not kept on nodes'
 	// disks: a restarted node may not lead the epoch anyway.

@@ -19,12 +19,17 @@ func (t *Table) Partition(id PartitionID) *Partition {
 }
 
 // Change is Change for partition desired.ID of t. Besides its rules, a replica that enters the joining set must be a
-// member with that very disk. It returns what the coordinators may decide; t is not modified.
+// member with that very disk. One that would fall back to joining with a disk that its node has lost leaves altogether:
+// who asked may not know of the loss yet, and it can never come back. It returns what the coordinators may decide; t is not
+// modified.
 func (t *Table) Change(expected Epoch, desired Partition) (Partition, error) {
 	current := t.Partition(desired.ID)
 	if current == nil {
 		return Partition{}, fmt.Errorf("%w: %d of %d", ErrNoSuchPartition, desired.ID, len(t.Partitions))
 	}
+	desired.Joining = slices.DeleteFunc(slices.Clone(desired.Joining), func(r Replica) bool {
+		return current.IsInSync(r) && !desired.IsInSync(r) && !t.Holds(r)
+	})
 	next, err := Change(*current, expected, desired, int(t.Settings.MinInSync))
 	if err != nil {
 		return Partition{}, err
@@ -33,11 +38,17 @@ func (t *Table) Change(expected Epoch, desired Partition) (Partition, error) {
 		if current.IsJoining(r) {
 			continue
 		}
-		if m := t.Member(r.Node); m == nil || m.Store != r.Store {
+		if !t.Holds(r) {
 			return Partition{}, fmt.Errorf("partition %d: %w: %s", next.ID, ErrUnknownReplica, r)
 		}
 	}
 	return next, nil
+}
+
+// Holds reports whether r's node is a member and its disk is still r's.
+func (t *Table) Holds(r Replica) bool {
+	m := t.Member(r.Node)
+	return m != nil && m.Store == r.Store
 }
 
 // WithPartitions is t at version with these configurations in place of the old ones. Their numbers must be in range. The

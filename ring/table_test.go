@@ -68,6 +68,34 @@ func TestTableChangeKnowsItsMembers(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoSuchPartition)
 }
 
+// A primary that does not know yet that a backup's disk is lost asks for it to fall back.
+func TestALostDiskLeavesInsteadOfJoining(t *testing.T) {
+	table := formed(t, testSettings(8, 3), testMembers(4))
+	p := table.Partitions[3]
+	var backup Replica
+	for _, r := range p.InSync {
+		if r != p.Primary {
+			backup = r
+		}
+	}
+	m := *table.Member(backup.Node)
+	m.Store++
+	table = table.WithMember(2, m)
+	desired := p.Clone()
+	desired.InSync = without(desired.InSync, set(backup))
+	desired.Joining = set(backup, m.Replica())
+	asked := desired.Clone()
+	got, err := table.Change(p.Epoch, desired)
+	require.NoError(t, err)
+	require.Equal(t, set(m.Replica()), got.Joining)
+	require.Equal(t, asked, desired, "the desired configuration was written to")
+
+	desired = p.Clone()
+	desired.Joining = set(backup)
+	_, err = table.Change(p.Epoch, desired)
+	require.ErrorIs(t, err, ErrDuplicateNode, "in sync and joining with one disk")
+}
+
 func TestLocate(t *testing.T) {
 	table := formed(t, testSettings(64, 3), testMembers(6))
 	preferred, err := table.PreferredOwners()
