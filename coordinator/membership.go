@@ -6,8 +6,6 @@ import (
 
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
-	"github.com/kringdb/kring/ring"
-	"github.com/kringdb/kring/ring/ringpb"
 )
 
 // register has a node's start decided. Only the leader comes here.
@@ -49,40 +47,4 @@ func (c *Coordinator) heartbeat(_ context.Context, req *kringv1.HeartbeatRequest
 		return nil, err
 	}
 	return &kringv1.HeartbeatResponse{TableVersion: t.Version, LeaderId: c.cfg.ID, ClusterId: t.Settings.ClusterID}, nil
-}
-
-// changePartition has a compare-and-set decided. Only the leader comes here. Only the partition's primary may ask: it alone
-// knows who has caught up and who is silent.
-func (c *Coordinator) changePartition(_ context.Context, req *kringv1.ChangePartitionRequest) (*kringv1.ChangePartitionResponse, error) {
-	if err := c.checkLeading(); err != nil {
-		return nil, err
-	}
-	t := c.feed.table()
-	switch {
-	case !t.Formed():
-		return nil, kverr.Retry(kverr.Unavailable, leadEvery, "the cluster has not formed yet")
-	case req.GetClusterId() != t.Settings.ClusterID:
-		return nil, kverr.Newf(kverr.WrongCluster, "the change is for cluster %q, this is cluster %s", req.GetClusterId(), t.Settings.ClusterID)
-	case req.GetDesired() == nil:
-		return nil, kverr.New(kverr.BadRequest, "a change without the desired configuration")
-	}
-	// Looked at before anything is logged: most refusals are of a primary that does not know yet that it was deposed.
-	desired := ringpb.ToPartition(req.GetDesired())
-	if _, err := t.Change(ring.Epoch(req.GetExpectedEpoch()), desired); err != nil {
-		return nil, changeError(err)
-	}
-	if asker, primary := ringpb.ToReplica(req.GetAskedBy()), t.Partition(desired.ID).Primary; asker != primary {
-		return nil, kverr.Newf(kverr.Conflict, "partition %d is led by %s, and the change was asked for by %s", desired.ID, primary, asker)
-	}
-	r, err := c.propose("change_partition", &kringv1.CoordinatorCommand{Command: &kringv1.CoordinatorCommand_ChangePartition{
-		ChangePartition: &kringv1.ChangePartitionCommand{
-			ExpectedEpoch: req.GetExpectedEpoch(), Desired: req.GetDesired(), Reason: req.GetReason(),
-		},
-	}})
-	if err != nil {
-		return nil, err
-	}
-	c.cfg.Logger.Info("partition changed", "partition", r.partition.ID, "epoch", r.partition.Epoch.String(),
-		"reason", req.GetReason(), "asked_by", req.GetAskedBy().GetNodeId())
-	return &kringv1.ChangePartitionResponse{Decided: ringpb.FromPartition(&r.partition), TableVersion: r.version}, nil
 }

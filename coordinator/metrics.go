@@ -18,6 +18,7 @@ type metrics struct {
 	forwarded *prometheus.CounterVec // by method and code
 	proposals *prometheus.CounterVec // by command and code
 	decided   prometheus.Histogram   // seconds from proposal to applied
+	changes   *prometheus.CounterVec // by asker and code
 	calls     *prometheus.CounterVec // by method and code
 	sampled   []prometheus.Collector // read when scraped
 }
@@ -35,6 +36,7 @@ func newMetrics(c *Coordinator) *metrics {
 		inFlight:  prometheus.NewGauge(opts("calls_in_flight", "Unary calls being answered.")),
 		forwarded: counter("forwarded_total", "Calls handed on to the leader.", "method", "code"),
 		proposals: counter("proposals_total", "Commands that this coordinator had decided while it led.", "command", "code"),
+		changes:   counter("partition_changes_total", "Changes of configurations decided or refused while leading.", "by", "code"),
 		calls:     counter("calls_total", "Calls answered.", "method", "code"),
 		decided: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: ns, Subsystem: sub, Name: "decision_seconds", Help: "From a proposal to its being applied.",
@@ -71,7 +73,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 		return nil
 	}
 	var errs []error
-	for _, c := range append([]prometheus.Collector{m.watchers, m.inFlight, m.forwarded, m.proposals, m.calls, m.decided}, m.sampled...) {
+	for _, c := range append([]prometheus.Collector{m.watchers, m.inFlight, m.forwarded, m.proposals, m.changes, m.calls, m.decided}, m.sampled...) {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

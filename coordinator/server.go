@@ -47,6 +47,10 @@ func (s server) ChangePartition(ctx context.Context, req *kringv1.ChangePartitio
 	return onLeader(ctx, s.Coordinator, "ChangePartition", req, s.changePartition, kringv1.CoordinatorServiceClient.ChangePartition)
 }
 
+func (s server) ChangePartitions(ctx context.Context, req *kringv1.ChangePartitionsRequest) (*kringv1.ChangePartitionsResponse, error) {
+	return onLeader(ctx, s.Coordinator, "ChangePartitions", req, s.changePartitions, kringv1.CoordinatorServiceClient.ChangePartitions)
+}
+
 // GetCluster is the leader's view. Without one it is what this coordinator knows, which names no leader and says what is
 // missing: the caller may find more elsewhere.
 func (s server) GetCluster(ctx context.Context, req *kringv1.GetClusterRequest) (*kringv1.GetClusterResponse, error) {

@@ -21,6 +21,7 @@ const (
 func encodeState(s *state) ([]byte, error) {
 	out := &kringv1.CoordinatorSnapshot{
 		Format: snapshotFormat, Table: ringpb.FromTable(s.table), PartitionChangedUnixMillis: s.partitionChanged,
+		PartitionShortUnixMillis: s.partitionShort,
 	}
 	for i := range s.table.Members {
 		id := s.table.Members[i].Node
@@ -50,12 +51,34 @@ func decodeState(b []byte) (*state, error) {
 	}
 	s := &state{
 		table: table, memberSince: make(map[ring.NodeID]int64, len(table.Members)),
-		partitionChanged: in.GetPartitionChangedUnixMillis(),
+		partitionChanged: in.GetPartitionChangedUnixMillis(), partitionShort: in.GetPartitionShortUnixMillis(),
+	}
+	if err := s.completeShort(); err != nil {
+		return nil, err
 	}
 	for _, m := range in.GetMemberSince() {
 		s.memberSince[ring.NodeID(m.GetNodeId())] = m.GetStateUnixMillis()
 	}
 	return s, nil
+}
+
+// completeShort fills in what releases that did not keep it left out: a partition that lacks copies has done so since its
+// last change at the latest, and every coordinator that reads such a snapshot comes to the same.
+func (s *state) completeShort() error {
+	switch len(s.partitionShort) {
+	case len(s.table.Partitions):
+		return nil
+	case 0:
+	default:
+		return fmt.Errorf("coordinator: snapshot: times of %d of %d partitions", len(s.partitionShort), len(s.table.Partitions))
+	}
+	s.partitionShort = make([]int64, len(s.table.Partitions))
+	for i := range s.table.Partitions {
+		if len(s.table.Partitions[i].InSync) < int(s.table.Settings.Replicas) {
+			s.partitionShort[i] = max(s.partitionChanged[i], 1)
+		}
+	}
+	return nil
 }
 
 // snapshot writes a state that nobody modifies any more.

@@ -20,6 +20,7 @@ type state struct {
 
 	memberSince      map[ring.NodeID]int64 // when the member's State was last set, unix milliseconds; one for each member
 	partitionChanged []int64               // when the configuration last changed; one for each partition
+	partitionShort   []int64               // since when fewer than Settings.Replicas are in sync, 0: they are not; one for each
 }
 
 // result is what a command came to.
@@ -27,6 +28,7 @@ type result struct {
 	err       error          // *kverr.Error: refused, the state is as it was
 	version   uint64         // of the table after the command
 	partition ring.Partition // decided, for a change of one partition
+	changes   []changed      // for changes of many, in their order
 }
 
 func newState() *state {
@@ -46,6 +48,8 @@ func (s *state) apply(index uint64, cmd *kringv1.CoordinatorCommand) (r result, 
 		r.err = s.form(index, now, c.Form)
 	case *kringv1.CoordinatorCommand_ChangePartition:
 		r.partition, r.err = s.changePartition(index, now, c.ChangePartition)
+	case *kringv1.CoordinatorCommand_ChangePartitions:
+		r.changes = s.changePartitions(index, now, c.ChangePartitions)
 	case *kringv1.CoordinatorCommand_SetMemberStates:
 		s.setMemberStates(index, now, c.SetMemberStates)
 	default:
@@ -105,16 +109,18 @@ func (s *state) form(index uint64, now int64, c *kringv1.FormClusterCommand) err
 	next.Version, next.Partitions = index, partitions
 	s.table, s.private = &next, true
 	s.partitionChanged = make([]int64, len(partitions))
-	for i := range s.partitionChanged {
-		s.partitionChanged[i] = now
+	s.partitionShort = make([]int64, len(partitions))
+	for i := range partitions {
+		s.noteChange(now, &partitions[i])
 	}
 	return nil
 }
 
+// changePartition is for logs of releases that knew changes of one partition only.
 func (s *state) changePartition(index uint64, now int64, c *kringv1.ChangePartitionCommand) (ring.Partition, error) {
-	next, err := s.table.Change(ring.Epoch(c.GetExpectedEpoch()), ringpb.ToPartition(c.GetDesired()))
+	next, err := s.nextPartition(c)
 	if err != nil {
-		return ring.Partition{}, changeError(err)
+		return ring.Partition{}, err
 	}
 	s.setPartitions(index, now, []ring.Partition{next})
 	return next, nil
@@ -154,9 +160,20 @@ func (s *state) setPartitions(index uint64, now int64, changed []ring.Partition)
 	}
 	for _, p := range changed {
 		next.Partitions[p.ID] = p
-		s.partitionChanged[p.ID] = now
+		s.noteChange(now, &p)
 	}
 	s.table = &next
+}
+
+// noteChange keeps the times of a configuration that is decided now.
+func (s *state) noteChange(now int64, p *ring.Partition) {
+	s.partitionChanged[p.ID] = now
+	switch {
+	case len(p.InSync) >= int(s.table.Settings.Replicas):
+		s.partitionShort[p.ID] = 0
+	case s.partitionShort[p.ID] == 0:
+		s.partitionShort[p.ID] = max(now, 1)
+	}
 }
 
 // published is the table to hand out; after it, the table is no longer private.
@@ -170,5 +187,6 @@ func (s *state) clone() *state {
 	s.private = false
 	return &state{
 		table: s.table, memberSince: maps.Clone(s.memberSince), partitionChanged: slices.Clone(s.partitionChanged),
+		partitionShort: slices.Clone(s.partitionShort),
 	}
 }

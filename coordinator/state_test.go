@@ -283,10 +283,18 @@ func randomCommand(r *rand.Rand, table *ring.Table) *kringv1.CoordinatorCommand 
 			cmd.Command = registerCommand("", node()).GetCommand()
 			break
 		}
-		p := table.Partitions[r.IntN(len(table.Partitions))].Clone()
-		expected := p.Epoch - ring.Epoch(r.IntN(10)/9)
-		mutate(r, &p, node())
-		cmd.Command = changeCommand(expected, p).GetCommand()
+		var changes []*kringv1.ChangePartitionCommand
+		for range 1 + r.IntN(4) {
+			p := table.Partitions[r.IntN(len(table.Partitions))].Clone()
+			p.Epoch -= ring.Epoch(r.IntN(10) / 9)
+			primary := p.Primary
+			mutate(r, &p, node())
+			p.Released = r.IntN(2) == 0
+			changes = append(changes, oneChange(p, []ring.Replica{{}, primary, p.Primary}[r.IntN(3)]))
+		}
+		if cmd.Command = changesCommand(changes...).GetCommand(); r.IntN(2) == 0 {
+			cmd.Command = &kringv1.CoordinatorCommand_ChangePartition{ChangePartition: changes[0]}
+		}
 	}
 	return cmd
 }
