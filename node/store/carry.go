@@ -30,7 +30,7 @@ type moving struct {
 // RetainBytes.
 func (d *disk) carryForward() error {
 	d.mu.Lock()
-	held := d.waiting(d.log.crowded(d.options.RetainBytes))
+	held := d.waiting(d.log.crowded(d.retention().bytes))
 	var readings []reading
 	for _, m := range held {
 		readings = append(readings, d.log.pin(m.locations)...)
@@ -56,7 +56,7 @@ func (d *disk) carryForward() error {
 }
 
 // waiting returns the partitions to be repeated, of those whose first entry to be applied lies below address: as many as
-// come to half of RetainBytes, but at least the one that has waited longest, however large. mu must be held.
+// come to half of what may be kept, but at least the one that has waited longest, however large. mu must be held.
 func (d *disk) waiting(below uint64) (held []moving) {
 	all := int64(0)
 	for id, p := range d.partitions {
@@ -75,10 +75,11 @@ func (d *disk) waiting(below uint64) (held []moving) {
 		return nil
 	}
 	slices.SortFunc(held, func(a, b moving) int { return cmp.Compare(a.locations[0].address(), b.locations[0].address()) })
-	if int64(d.log.tail()-held[0].locations[0].address()) < 2*all+d.options.RetainBytes/2 {
+	retain := d.retention().bytes
+	if int64(d.log.tail()-held[0].locations[0].address()) < 2*all+retain/2 {
 		return nil
 	}
-	budget := d.options.RetainBytes/2 - held[0].bytes
+	budget := retain/2 - held[0].bytes
 	return append(held[:1], slices.DeleteFunc(held[1:], func(m moving) bool {
 		if m.bytes > budget {
 			return true

@@ -128,17 +128,6 @@ func countData(iter *pebble.Iterator, c *Copy) error {
 	return nil
 }
 
-// dropGeneration deletes a generation's data.
-func dropGeneration(db *pebble.DB, p ring.PartitionID, generation uint32) error {
-	for _, space := range []byte{spaceData, spaceExpiry, spaceAnswer} {
-		prefix := appendPrefix(nil, space, p, generation)
-		if err := db.DeleteRange(prefix, prefixEnd(prefix), pebble.NoSync); err != nil {
-			return dataError(err)
-		}
-	}
-	return nil
-}
-
 // cloneBytes is bytes.Clone that keeps an empty value apart from none.
 func cloneBytes(b []byte) []byte {
 	if len(b) == 0 {

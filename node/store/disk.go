@@ -57,7 +57,10 @@ type disk struct {
 	partitions partitions[location]
 	dirty      []ring.PartitionID // have an M to be written
 	isDirty    [ring.MaxPartitions / 64]uint64
-	dirtyBytes int64 // applied since the last flush
+	dirtyBytes int64                      // applied since the last flush
+	left       []leftGeneration           // to be deleted with the next flush
+	snapshots  map[*diskSnapshot]struct{} // open ones
+	retainMore bool
 }
 
 var _ Store = (*disk)(nil)
@@ -70,7 +73,7 @@ func New(dir string, options Options) (_ Store, err error) {
 	if err := options.Validate(); err != nil {
 		return nil, err
 	}
-	d := &disk{options: options.withDefaults(), dir: dir}
+	d := &disk{options: options.withDefaults(), dir: dir, snapshots: make(map[*diskSnapshot]struct{})}
 	d.scratch.New = func() any { return new([]byte) }
 	d.flusher.init()
 	fs := d.options.FS
@@ -229,7 +232,7 @@ func (d *disk) Close() error {
 	d.open.Lock()
 	defer d.open.Unlock()
 	// Always: L then says how far the log went, and a file of it that is lost is missed.
-	err := d.flush(true)
+	err := errors.Join(d.flush(true), d.closeSnapshots())
 	if errors.Is(err, ErrClosed) {
 		err = nil // why the store failed was reported when it did
 	}

@@ -17,8 +17,8 @@ import (
 //     now on. Segments wholly below that go, if retention agrees; the index forgets their entries.
 //  2. M is taken of every partition that changed, L says which segment is now the first.
 //  3. The log is synced up to here, so that no M is ahead of the log.
-//  4. M and L go into Pebble behind everything that was applied, and Pebble flushes. It keeps memory in order: if M is
-//     durable, so is all that it counts as applied.
+//  4. M and L go into Pebble behind everything that was applied, with the deletion of the generations that were left, and
+//     Pebble flushes. It keeps memory in order: if M is durable, so is all that it counts as applied.
 //  5. The segments are dropped.
 //
 // There is one timer, armed by the first change after a flush, and while the disk is full: a store at rest does nothing.
@@ -129,16 +129,19 @@ func (d *disk) flush(always bool) error {
 func (d *disk) planFlush(batch *pebble.Batch, always bool) (*segment, uint64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.dirty) == 0 && !always {
+	if len(d.dirty) == 0 && len(d.left) == 0 && !always {
 		return nil, 0, nil
 	}
-	keep := d.log.plan(d.neededFrom(), retention{age: d.options.RetainFor, bytes: d.options.RetainBytes})
+	keep := d.log.plan(d.neededFrom(), d.retention())
 	d.trimTo(keep.first)
 	for _, id := range d.dirty {
 		key := appendMetaKey(nil, id)
 		if err := batch.Set(key, appendMeta(nil, key, d.partitions[id]), nil); err != nil {
 			return nil, 0, dataError(err)
 		}
+	}
+	if err := d.dropLeft(batch); err != nil {
+		return nil, 0, err
 	}
 	d.dirty = d.dirty[:0]
 	clear(d.isDirty[:])
@@ -156,9 +159,10 @@ func (d *disk) neededFrom() uint64 {
 		if p.applied < p.run.last() {
 			from = min(from, p.run.at(p.applied+1).address())
 		}
-		if p.next != nil {
-			// Where a record without payload lies is the first byte after it.
-			from = min(from, p.next.opened.address()-1)
+	}
+	if !d.space.full.Load() { // or what they hold would stop the store
+		for s := range d.snapshots {
+			from = min(from, s.pin)
 		}
 	}
 	return from

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -22,7 +23,7 @@ type memory struct {
 	identity   Identity
 	onSynced   func(Position, error)
 	partitions partitions[[]byte]
-	data       map[ring.PartitionID]map[string][]byte
+	data       map[ring.PartitionID]map[string][]byte // values as in items, by item key
 	appended   Position
 	synced     Position
 	syncs      uint64
@@ -30,18 +31,24 @@ type memory struct {
 	unsynced   uint64
 	dataBytes  uint64
 	closing    bool
+	snapshots  map[*memorySnapshot]struct{}         // open ones
+	installed  map[leftGeneration]map[string][]byte // finished or under way
+	retainMore bool
 }
 
 var _ Store = (*memory)(nil)
 
-// NewMemory returns a store without a disk, for tests and simulations. Of options it uses Node and RetainBytes.
+// NewMemory returns a store without a disk, for tests and simulations. Of options it uses Node, RetainBytes
+// and RetainMoreBytes.
 func NewMemory(options Options) Store {
 	m := &memory{
-		options:  options.withDefaults(),
-		identity: Identity{Node: options.Node, Store: ring.StoreID(rand.Uint64() | 1), Boot: 1},
-		data:     make(map[ring.PartitionID]map[string][]byte),
-		wake:     make(chan struct{}, 1),
-		done:     make(chan struct{}),
+		options:   options.withDefaults(),
+		identity:  Identity{Node: options.Node, Store: ring.StoreID(rand.Uint64() | 1), Boot: 1},
+		data:      make(map[ring.PartitionID]map[string][]byte),
+		wake:      make(chan struct{}, 1),
+		done:      make(chan struct{}),
+		snapshots: make(map[*memorySnapshot]struct{}),
+		installed: make(map[leftGeneration]map[string][]byte),
 	}
 	go m.report()
 	return m
@@ -108,11 +115,16 @@ func (m *memory) Append(records []entry.Record) Position {
 	for i := range records {
 		r := &records[i]
 		payload := bytes.Clone(r.Payload)
-		if err := m.partitions.make(r.Partition).record(r, payload); err != nil {
+		p := m.partitions.make(r.Partition)
+		opened := p.next
+		if err := mustFollow(p, r, payload); err != nil {
 			panic(fmt.Sprintf("store: partition %d: %v", r.Partition, err))
 		}
-		if r.Kind == entry.RecordOpen || r.Kind == entry.RecordFlip {
-			delete(m.data, r.Partition) // the twin holds no snapshots: a new generation is empty
+		switch r.Kind {
+		case entry.RecordFlip:
+			m.flip(r.Partition, r.Generation)
+		case entry.RecordOpen, entry.RecordDrop:
+			delete(m.installed, leftGeneration{r.Partition, opened})
 		}
 		m.logBytes += uint64(len(payload))
 		m.unsynced += uint64(len(payload))
@@ -162,12 +174,12 @@ func (m *memory) Apply(batch []Applied) error {
 			panic(fmt.Sprintf("store: partition %d: %v", a.Partition, err))
 		}
 		p.noteApplied(a.Entry)
-		m.applyOne(a.Partition, p.generation, a.Entry)
+		m.applyOne(a.Partition, a.Entry)
 	}
 	return nil
 }
 
-func (m *memory) applyOne(id ring.PartitionID, generation uint32, e *entry.Entry) {
+func (m *memory) applyOne(id ring.PartitionID, e *entry.Entry) {
 	keys := m.data[id]
 	if keys == nil {
 		keys = make(map[string][]byte)
@@ -176,16 +188,20 @@ func (m *memory) applyOne(id ring.PartitionID, generation uint32, e *entry.Entry
 	if e.Op == entry.OpNoop {
 		return
 	}
-	if old, ok := keys[string(e.Key)]; ok {
-		m.dataBytes -= uint64(len(e.Key) + len(old))
-		delete(keys, string(e.Key))
+	key := memoryKey(e.Key)
+	if old, ok := keys[string(key)]; ok {
+		m.dataBytes -= uint64(len(key) + len(old))
+		delete(keys, string(key))
 	}
 	if e.Op == entry.OpPut {
-		value := appendValue(nil, appendDataKey(nil, id, generation, e.Key), e)
-		keys[string(e.Key)] = value
-		m.dataBytes += uint64(len(e.Key) + len(value))
+		value := appendValue(nil, key, e)
+		keys[string(key)] = value
+		m.dataBytes += uint64(len(key) + len(value))
 	}
 }
+
+// memoryKey is the item key of a key's value.
+func memoryKey(key []byte) []byte { return append([]byte{spaceData}, key...) }
 
 func (m *memory) Get(id ring.PartitionID, key []byte) (Value, bool, error) {
 	m.mu.Lock()
@@ -193,12 +209,13 @@ func (m *memory) Get(id ring.PartitionID, key []byte) (Value, bool, error) {
 	if m.closing {
 		return Value{}, false, ErrClosed
 	}
-	b, ok := m.data[id][string(key)]
+	itemKey := memoryKey(key)
+	b, ok := m.data[id][string(itemKey)]
 	if !ok {
 		return Value{}, false, nil
 	}
 	var v Value
-	if err := decodeValue(appendDataKey(nil, id, m.partitions.get(id).generation, key), b, &v); err != nil {
+	if err := decodeValue(itemKey, b, &v); err != nil {
 		return Value{}, false, err
 	}
 	v.Value = bytes.Clone(v.Value)
@@ -222,14 +239,11 @@ func (m *memory) Count(id ring.PartitionID) (Copy, error) {
 	if p := m.partitions.get(id); p != nil {
 		c.Applied = p.applied
 	}
-	keys := make([]string, 0, len(m.data[id]))
-	for key := range m.data[id] {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
 	d := newDigest()
-	for _, key := range keys {
-		d.add([]byte(key), m.data[id][key])
+	for _, key := range slices.Sorted(maps.Keys(m.data[id])) {
+		if key[0] == spaceData {
+			d.add([]byte(key[1:]), m.data[id][key])
+		}
 	}
 	c.Keys, c.Digest = d.keys, d.sum()
 	return c, nil
@@ -247,22 +261,26 @@ func (m *memory) Stats() Stats {
 // Full is never true: nothing is on a disk.
 func (m *memory) Full() bool { return false }
 
-// Flush forgets the applied entries if the log is larger than RetainBytes.
+// Flush forgets the applied entries that no snapshot holds if the log is larger than RetainBytes.
 func (m *memory) Flush() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closing {
 		return ErrClosed
 	}
-	if m.logBytes <= uint64(m.options.RetainBytes) {
+	retain := m.options.RetainBytes
+	if m.retainMore {
+		retain = m.options.RetainMoreBytes
+	}
+	if m.logBytes <= uint64(retain) {
 		return nil
 	}
 	m.logBytes = 0
-	for _, p := range m.partitions {
+	for id, p := range m.partitions {
 		if p == nil {
 			continue
 		}
-		p.run.trimTo(min(p.applied, p.run.last()))
+		p.run.trimTo(min(p.applied, p.run.last(), m.pinned(ring.PartitionID(id))))
 		for _, b := range p.run.items {
 			m.logBytes += uint64(len(b))
 		}

@@ -13,13 +13,14 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultSegmentBytes  = 16 << 20
-	DefaultFlushBytes    = 8 << 20
-	DefaultFlushEvery    = time.Second
-	DefaultRetainFor     = 10 * time.Second
-	DefaultRetainBytes   = 64 << 20
-	DefaultCacheBytes    = 32 << 20
-	DefaultMemTableBytes = 16 << 20
+	DefaultSegmentBytes    = 16 << 20
+	DefaultFlushBytes      = 8 << 20
+	DefaultFlushEvery      = time.Second
+	DefaultRetainFor       = 10 * time.Second
+	DefaultRetainBytes     = 64 << 20
+	DefaultRetainMoreBytes = 256 << 20
+	DefaultCacheBytes      = 32 << 20
+	DefaultMemTableBytes   = 16 << 20
 )
 
 // minSegmentBytes leaves room for a frame's header and a record or two.
@@ -43,6 +44,8 @@ type Options struct {
 	// RetainBytes is how large the log may grow before entries that are applied and flushed leave it early. It is no
 	// bound on entries that are not: those stay.
 	RetainBytes int64
+	// RetainMoreBytes takes the place of RetainBytes, and of RetainFor, while Store.RetainMore asks for it.
+	RetainMoreBytes int64
 	// CacheBytes is the size of the block cache of the data.
 	CacheBytes int64
 	// MemTableBytes is the size of the write buffer of the data; up to four exist at a time.
@@ -67,6 +70,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.FlushEvery, DefaultFlushEvery)
 	setDefault(&o.RetainFor, DefaultRetainFor)
 	setDefault(&o.RetainBytes, DefaultRetainBytes)
+	setDefault(&o.RetainMoreBytes, max(o.RetainBytes, DefaultRetainMoreBytes))
 	setDefault(&o.CacheBytes, DefaultCacheBytes)
 	setDefault(&o.MemTableBytes, DefaultMemTableBytes)
 	setDefault(&o.ReserveBytes, 4*o.SegmentBytes+2*o.MemTableBytes)
@@ -88,6 +92,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("store: SegmentBytes %d, must be %d to 1 GiB", o.SegmentBytes, minSegmentBytes)
 	case o.ReserveBytes < 0 || o.FlushBytes < 0 || o.FlushEvery < 0 || o.RetainFor < 0 || o.RetainBytes < 0 || o.CacheBytes < 0:
 		return errors.New("store: sizes and times must not be negative")
+	case o.RetainMoreBytes < o.RetainBytes:
+		return fmt.Errorf("store: RetainMoreBytes %d, must be at least RetainBytes, %d", o.RetainMoreBytes, o.RetainBytes)
 	case o.MemTableBytes < 64<<10 || o.MemTableBytes > 1<<30:
 		return fmt.Errorf("store: MemTableBytes %d, must be 64 KiB to 1 GiB", o.MemTableBytes)
 	}

@@ -21,15 +21,9 @@ type partition[T any] struct {
 	applied       uint64
 	hybrid        uint64 // highest hybrid time applied, whatever the generation: never falls
 	run           run[T]
-	next          *nextGeneration[T] // nil unless a snapshot is being taken in
-}
-
-// nextGeneration is a generation that was opened and has not been flipped to.
-type nextGeneration[T any] struct {
-	generation uint32
-	opened     T // the record that opened it
-	started    bool
-	run        run[T]
+	next          uint32 // the generation that was opened and not yet flipped to or dropped; 0: none
+	used          uint32 // highest generation that was ever given out or is known from the log
+	complete      uint32 // the generation whose snapshot is all there, durably; 0: none
 }
 
 func newPartition[T any]() *partition[T] { return &partition[T]{generation: firstGeneration} }
@@ -57,58 +51,43 @@ func (p *partition[T]) record(r *entry.Record, item T) error {
 	case entry.RecordTruncate:
 		return p.truncate(r)
 	case entry.RecordOpen:
-		if r.Generation <= p.generation {
-			return fmt.Errorf("generation %d opened at generation %d", r.Generation, p.generation)
+		if r.Generation <= p.generation || r.Generation <= p.next {
+			return fmt.Errorf("generation %d opened at generation %d with %d open", r.Generation, p.generation, p.next)
 		}
-		p.next = &nextGeneration[T]{generation: r.Generation, opened: item}
+		p.giveUp(p.next)
+		p.next, p.used = r.Generation, max(p.used, r.Generation)
 		return nil
 	case entry.RecordFlip:
 		return p.flip(r)
 	case entry.RecordDrop:
-		if p.next == nil || p.next.generation != r.Generation {
+		if p.next == 0 || p.next != r.Generation {
 			return fmt.Errorf("generation %d dropped, which is not open", r.Generation)
 		}
-		p.next = nil
+		p.giveUp(p.next)
+		p.next = 0
 		return nil
 	}
 	return fmt.Errorf("unknown kind of record %d", r.Kind)
 }
 
-// place says where r is, which record has just taken into account as of generation.
-func (p *partition[T]) place(r *entry.Record, generation uint32, item T) {
-	switch {
-	case r.Kind == entry.RecordOpen:
-		p.next.opened = item
-	case r.Kind == entry.RecordEntry && generation == p.generation:
-		*p.run.at(r.Seq) = item
-	case r.Kind == entry.RecordEntry:
-		*p.next.run.at(r.Seq) = item
+// mayFlip reports whether the snapshot in generation is all there.
+func (p *partition[T]) mayFlip(generation uint32) error {
+	if p.complete != generation {
+		return fmt.Errorf("flip to generation %d, which is not complete", generation)
 	}
+	return nil
 }
 
 func (p *partition[T]) appendEntry(r *entry.Record, item T) error {
-	g := p.generationOf(r)
-	if g == p.generation {
-		return p.run.append(r.Seq, r.Epoch, item)
+	if g := p.generationOf(r); g != p.generation {
+		return fmt.Errorf("entry %d of generation %d at generation %d", r.Seq, g, p.generation)
 	}
-	if p.next == nil || p.next.generation != g {
-		return fmt.Errorf("entry %d of generation %d, which is not open", r.Seq, g)
-	}
-	if !p.next.started {
-		// The snapshot ends before its first entry; the flip says in which epoch.
-		p.next.started = true
-		p.next.run.reset(r.Seq-1, 0)
-	}
-	return p.next.run.append(r.Seq, r.Epoch, item)
+	return p.run.append(r.Seq, r.Epoch, item)
 }
 
 func (p *partition[T]) truncate(r *entry.Record) error {
 	if g := p.generationOf(r); g != p.generation {
-		if p.next == nil || p.next.generation != g {
-			return fmt.Errorf("truncation to %d of generation %d, which is not open", r.Seq, g)
-		}
-		p.next.run.truncate(r.Seq)
-		return nil
+		return fmt.Errorf("truncation to %d of generation %d at generation %d", r.Seq, g, p.generation)
 	}
 	if r.Seq < p.applied {
 		return fmt.Errorf("truncation to %d below applied %d", r.Seq, p.applied)
@@ -118,21 +97,29 @@ func (p *partition[T]) truncate(r *entry.Record) error {
 }
 
 func (p *partition[T]) flip(r *entry.Record) error {
-	if p.next == nil || p.next.generation != r.Generation {
+	if p.next == 0 || p.next != r.Generation {
 		return fmt.Errorf("flip to generation %d, which is not open", r.Generation)
 	}
-	next := &p.next.run
-	if p.next.started && (r.Seq < next.trim || r.Seq > next.last()) {
-		return fmt.Errorf("flip at %d, but generation %d holds %d to %d", r.Seq, r.Generation, next.trim+1, next.last())
+	hybrid, err := entry.DecodeFlip(r.Payload)
+	if err != nil {
+		return err
 	}
-	if p.next.started {
-		next.trimTo(r.Seq)
-		next.trimEpoch = r.Epoch
-	} else {
-		next.reset(r.Seq, r.Epoch)
-	}
-	p.run, p.generation, p.applied, p.next = *next, r.Generation, r.Seq, nil
+	p.run.reset(r.Seq, r.Epoch)
+	p.generation, p.applied, p.hybrid, p.next = r.Generation, r.Seq, max(p.hybrid, hybrid), 0
 	return nil
+}
+
+// giveUp makes generation one that must not be flipped to.
+func (p *partition[T]) giveUp(generation uint32) {
+	if p.complete == generation {
+		p.complete = 0
+	}
+}
+
+// nextGeneration is one that was never given out before.
+func (p *partition[T]) nextGeneration() uint32 {
+	p.used = max(p.used, p.generation) + 1
+	return p.used
 }
 
 // mayApply reports whether the entry seq may be applied next: it follows what is applied and the log holds it.

@@ -48,9 +48,7 @@ func (d *disk) recover() error {
 			return corruptLog(d.log.files.dir, 0, fmt.Sprintf("partition %d had entries to %d and the log ends at %d",
 				id, known, p.run.last()))
 		}
-		if err := d.abandonNext(id, p); err != nil {
-			return err
-		}
+		p.next = 0 // a snapshot that was not complete, or not flipped to, has to begin again
 		if err := d.recoverTime(p); err != nil {
 			return err
 		}
@@ -60,6 +58,9 @@ func (d *disk) recover() error {
 		}
 		d.recovered = append(d.recovered, p.recovered(id))
 	}
+	if err := d.sweepGenerations(); err != nil {
+		return err
+	}
 	return d.log.begin()
 }
 
@@ -67,35 +68,36 @@ func (d *disk) recover() error {
 // may be gone from the log.
 func (rp *replayer) replay(r *entry.Record, at location) error {
 	p := rp.partitions.make(r.Partition)
-	isNext := p.next != nil && p.next.generation == r.Generation
 	switch r.Kind {
 	case entry.RecordEntry, recordMoved:
-		if r.Generation == p.generation {
-			return rp.replayEntry(p, r, at)
-		}
-		if !isNext {
+		if r.Generation != p.generation {
 			return nil
 		}
+		return rp.replayEntry(p, r, at)
 	case entry.RecordTruncate:
-		if r.Generation != p.generation && !isNext {
+		if r.Generation != p.generation {
 			return nil
 		}
-		if r.Generation == p.generation && rp.orphans[r.Partition] > r.Seq {
+		if rp.orphans[r.Partition] > r.Seq {
 			rp.orphans[r.Partition] = r.Seq
 		}
 	case entry.RecordPromise:
 		if r.Epoch < p.promised {
 			return nil
 		}
-	case entry.RecordOpen, entry.RecordFlip:
+	case entry.RecordOpen:
 		if r.Generation <= p.generation {
 			return nil
 		}
-		if r.Kind == entry.RecordFlip {
-			delete(rp.orphans, r.Partition)
+	case entry.RecordFlip:
+		if r.Generation <= p.generation {
+			return nil
 		}
+		// What opened it need not be kept: that it was flipped to says that it is complete.
+		p.next, p.used = r.Generation, max(p.used, r.Generation)
+		delete(rp.orphans, r.Partition)
 	case entry.RecordDrop:
-		if !isNext {
+		if p.next != r.Generation {
 			return nil
 		}
 	}
@@ -136,14 +138,4 @@ func (d *disk) recoverTime(p *partition[location]) error {
 	}
 	p.hybrid = e.HybridTime
 	return nil
-}
-
-// abandonNext drops a generation that was open when the store stopped: its snapshot has to begin again.
-func (d *disk) abandonNext(id ring.PartitionID, p *partition[location]) error {
-	if p.next == nil {
-		return nil
-	}
-	generation := p.next.generation
-	p.next = nil
-	return dropGeneration(d.db, id, generation)
 }

@@ -77,16 +77,21 @@ func (d *disk) enqueue(records []entry.Record) Position {
 	for i := range records {
 		r := &records[i]
 		p := d.partitions.make(r.Partition)
-		generation := p.generationOf(r)
+		generation, previous, opened := p.generationOf(r), p.generation, p.next
 		// First the rules, so that nothing that breaks them reaches the queue; the address is known only behind it.
-		if err := p.record(r, location{}); err != nil {
+		if err := mustFollow(p, r, location{}); err != nil {
 			panic(fmt.Sprintf("store: partition %d: %v", r.Partition, err))
 		}
-		p.place(r, generation, d.log.add(r, generation))
+		at := d.log.add(r, generation)
 		switch r.Kind {
+		case entry.RecordEntry:
+			*p.run.at(r.Seq) = at
 		case entry.RecordPromise:
 			d.markDirty(r.Partition)
+		case entry.RecordOpen, entry.RecordDrop:
+			d.leave(r.Partition, opened)
 		case entry.RecordFlip:
+			d.leave(r.Partition, previous)
 			d.publishGeneration(r.Partition, p)
 			d.markDirty(r.Partition)
 		}

@@ -21,6 +21,8 @@ var (
 	// ErrCorrupt means bytes on disk do not match their checksum, below what was synced. It is final: the store stops
 	// (Start), and the replica must be rebuilt from others.
 	ErrCorrupt = errors.New("store: corrupt")
+	// ErrMalformed means that an item of a snapshot, from another node, cannot be one. It says nothing of this disk.
+	ErrMalformed = errors.New("store: malformed")
 	// ErrClosed means Close was called or a sync failed; a failed sync is never retried.
 	ErrClosed = errors.New("store: closed")
 	// ErrForeign means the data directory belongs to another cluster or node.
@@ -105,6 +107,18 @@ type Store interface {
 	Get(p ring.PartitionID, key []byte) (Value, bool, error)
 	// Head is Get without the value (Value.Value is nil) and its length.
 	Head(p ring.PartitionID, key []byte) (Value, int, bool, error)
+
+	// Snapshot begins to read a partition's applied state as of now, for another node to take in. Applies wait for as long as
+	// it takes to begin, not for the rest. A partition without a trace is empty, with Seq 0.
+	Snapshot(p ring.PartitionID) (Snapshot, error)
+	// Install begins to take in a partition's state from another node.
+	Install(p ring.PartitionID) (Install, error)
+	// RetainMore sets how much of the log stays readable after it was applied: up to Options.RetainMoreBytes of any age, so
+	// that others can catch up, or again what RetainFor and RetainBytes say. Off at first, and without effect while Full.
+	RetainMore(on bool)
+	// Size is about how much of the disk a partition's data takes: compressed, and without what was applied since the last
+	// flush. It reads little. 0 on a store that has stopped.
+	Size(p ring.PartitionID) (bytes uint64)
 
 	// Count audits one partition's applied data: slow.
 	Count(p ring.PartitionID) (Copy, error)

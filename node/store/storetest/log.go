@@ -155,40 +155,6 @@ func testLargeEntries(t *testing.T, f Factory) {
 	requireValue(t, s, 5, entries[len(entries)-1])
 }
 
-func testGenerations(t *testing.T, f Factory) {
-	s := open(t, f, Small())
-	s.Write(5, Puts(1, 5, 1)...)
-	inNext := func(e *entry.Entry) entry.Record {
-		r := Record(5, e)
-		r.Generation = 2
-		return r
-	}
-	s.Append([]entry.Record{{Kind: entry.RecordOpen, Partition: 5, Generation: 2}})
-	s.Append([]entry.Record{inNext(Put(21, 3, "k", "v21")), inNext(Put(22, 3, "k", "v22"))})
-	got, err := s.Entries(5, 1, 100, 1<<20)
-	require.NoError(t, err, "until the flip the old generation answers")
-	require.Equal(t, encoded(Puts(1, 5, 1)), got)
-	s.Append([]entry.Record{{Kind: entry.RecordDrop, Partition: 5, Generation: 2}})
-	require.Panics(t, func() { s.Append([]entry.Record{inNext(Put(23, 3, "k", "v"))}) })
-
-	s.Append([]entry.Record{{Kind: entry.RecordOpen, Partition: 5, Generation: 3}})
-	for _, e := range []*entry.Entry{Put(31, 3, "k", "v31"), Put(32, 3, "k", "v32"), Put(33, 3, "k", "v33")} {
-		r := Record(5, e)
-		r.Generation = 3
-		s.Append([]entry.Record{r})
-	}
-	position := s.Append([]entry.Record{{Kind: entry.RecordFlip, Partition: 5, Generation: 3, Seq: 31, Epoch: 3}})
-	require.NoError(t, s.Await(position))
-	_, err = s.Entries(5, 31, 31, 100)
-	require.ErrorIs(t, err, store.ErrTrimmed)
-	got, err = s.Entries(5, 32, 100, 1<<20)
-	require.NoError(t, err)
-	require.Equal(t, encoded([]*entry.Entry{Put(32, 3, "k", "v32"), Put(33, 3, "k", "v33")}), got)
-	requireAbsent(t, s, 5, "key-1")
-	s.Commit(5, Put(32, 3, "k", "v32"))
-	requireValue(t, s, 5, Put(32, 3, "k", "v32"))
-}
-
 func testConcurrent(t *testing.T, f Factory) {
 	s := open(t, f, Small())
 	const writers, each = 16, 100

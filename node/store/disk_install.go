@@ -1,0 +1,138 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/kringdb/kring/ring"
+)
+
+// installBatchBytes is about how much of a snapshot goes into Pebble at once.
+const installBatchBytes = 512 << 10
+
+// diskInstall writes a snapshot into Pebble under a generation that nobody reads.
+type diskInstall struct {
+	disk       *disk
+	partition  ring.PartitionID
+	generation uint32
+
+	mu    sync.Mutex // taken after disk.open and before disk.mu
+	batch *pebble.Batch
+	ended error // why no more can be added; nil while it can
+	key   []byte
+}
+
+var _ Install = (*diskInstall)(nil)
+
+var (
+	errFinished = errors.New("store: the snapshot was finished")
+	errAborted  = errors.New("store: the snapshot was given up")
+)
+
+func (d *disk) Install(id ring.PartitionID) (Install, error) {
+	if err := d.enter(); err != nil {
+		return nil, err
+	}
+	defer d.open.RUnlock()
+	d.mu.Lock()
+	generation := d.partitions.make(id).nextGeneration()
+	d.mu.Unlock()
+	return &diskInstall{disk: d, partition: id, generation: generation}, nil
+}
+
+func (n *diskInstall) Generation() uint32 { return n.generation }
+
+func (n *diskInstall) Add(items []Item) error {
+	if err := n.disk.enter(); err != nil {
+		return err
+	}
+	defer n.disk.open.RUnlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended != nil {
+		return n.ended
+	}
+	for i := range items {
+		if err := n.add(&items[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *diskInstall) add(item *Item) error {
+	expires, err := checkItem(item)
+	if err != nil {
+		return fmt.Errorf("store: partition %d: item of a snapshot: %w", n.partition, err)
+	}
+	if n.batch == nil {
+		n.batch = n.disk.db.NewBatch()
+	}
+	n.key = appendRecordKey(n.key[:0], n.partition, n.generation, item.Key)
+	op := n.batch.SetDeferred(len(n.key), len(item.Value))
+	copy(op.Key, n.key)
+	copy(op.Value, item.Value)
+	resum(op.Key, op.Value)
+	if err := op.Finish(); err != nil {
+		return dataError(err)
+	}
+	if expires != 0 {
+		n.key = appendExpiryKey(n.key[:0], n.partition, n.generation, expires, item.Key[1:])
+		if err := n.batch.Set(n.key, nil, nil); err != nil {
+			return dataError(err)
+		}
+	}
+	if n.batch.Len() < installBatchBytes {
+		return nil
+	}
+	return n.commit()
+}
+
+// commit hands the batch to Pebble. mu must be held.
+func (n *diskInstall) commit() error {
+	b := n.batch
+	if n.batch = nil; b == nil {
+		return nil
+	}
+	return firstError(dataError(b.Commit(pebble.NoSync)), dataError(b.Close()))
+}
+
+func (n *diskInstall) Finish() error {
+	if err := n.disk.enter(); err != nil {
+		return err
+	}
+	defer n.disk.open.RUnlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended != nil {
+		return n.ended
+	}
+	if err := firstError(n.commit(), n.disk.flushData()); err != nil {
+		return err
+	}
+	n.ended = errFinished
+	n.disk.mu.Lock()
+	defer n.disk.mu.Unlock()
+	n.disk.partitions.make(n.partition).complete = n.generation
+	return nil
+}
+
+func (n *diskInstall) Abort() error {
+	n.disk.open.RLock() // whatever has become of the store
+	defer n.disk.open.RUnlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ended = errAborted
+	var err error
+	if n.batch != nil {
+		err, n.batch = dataError(n.batch.Close()), nil
+	}
+	n.disk.mu.Lock()
+	defer n.disk.mu.Unlock()
+	n.disk.partitions.make(n.partition).giveUp(n.generation)
+	n.disk.leave(n.partition, n.generation)
+	return err
+}
