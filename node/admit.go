@@ -100,6 +100,7 @@ func (n *Node) ask(b *frameWork) {
 		r := b.reads[i].Token.(*request)
 		switch b.reads[i].Result {
 		case replica.ReadAllowed:
+			r.response.Committed = b.reads[i].Committed
 			r.sink.respond(r)
 		case replica.ReadRefused:
 			r.finish(&b.reads[i].Answer)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"math"
 	"sort"
 	"time"
 
@@ -44,7 +45,9 @@ func (r *request) finish(a *replica.Answer) {
 
 // fill writes a verdict into a response. A parked read that is allowed keeps what it has read.
 func fill(resp *kringv1.Response, a *replica.Answer) {
+	resp.Committed = a.Committed
 	if a.Verdict == replica.OK {
+		resp.Number = a.Number
 		if resp.Version == 0 && resp.Code == 0 {
 			resp.Version, resp.Existed = a.Version, a.Existed
 		}
@@ -65,7 +68,9 @@ func fill(resp *kringv1.Response, a *replica.Answer) {
 	case replica.PreconditionFailed:
 		resp.Code = kverr.PreconditionFailed
 	case replica.OutcomeUnknown:
-		resp.Code = kverr.OutcomeUnknown
+		resp.Code, resp.Forgotten = kverr.OutcomeUnknown, a.Forgotten
+	case replica.RequestTooOld:
+		resp.Code = kverr.RequestTooOld
 	case replica.TooLate:
 		resp.Code = kverr.Deadline
 	case replica.Failed:
@@ -143,6 +148,12 @@ func (r *request) proposal(req *kringv1.Request, at replica.Time) *replica.Propo
 		Entry:     e,
 		Condition: toCondition(req.Condition),
 		Deadline:  deadline(req, at),
+
+		KnownCommitted: req.KnownCommitted,
+	}
+	if req.KnownCommitted == 0 {
+		// TODO(retries): clients of today do not say. To be dropped with the client that does.
+		r.mutation.propose.KnownCommitted = math.MaxUint64
 	}
 	return &r.mutation.propose
 }

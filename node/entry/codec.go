@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strconv"
 
 	"github.com/kringdb/kring/ring"
 )
@@ -19,6 +20,7 @@ import (
 //	44 attempt                          4 bytes
 //	48 length of key, length of value   4 bytes each
 //	56 key
+//	   idempotency, only if its flag is set: key and hash, each 1 byte of length and the bytes
 //	   attributes, each only if its flag is set:
 //	     content type, content encoding   2 bytes of length and the bytes
 //	     metadata                         2 bytes of count, then name and value, each 2 bytes of length and the bytes
@@ -40,8 +42,14 @@ const (
 const (
 	MaxValueBytes     = 16 << 20 // of a value
 	MaxAttributeBytes = 16 << 10 // of all of an entry's attributes as encoded
+
+	MaxIdempotencyKeyBytes  = 255
+	MinIdempotencyHashBytes = 8
+	MaxIdempotencyHashBytes = 32
+	maxIdempotencyBytes     = 2 + MaxIdempotencyKeyBytes + MaxIdempotencyHashBytes
+
 	// MaxEncodedBytes bounds an encoded entry.
-	MaxEncodedBytes = headerBytes + ring.MaxKeyBytes + MaxAttributeBytes + MaxValueBytes + crcBytes
+	MaxEncodedBytes = headerBytes + ring.MaxKeyBytes + maxIdempotencyBytes + MaxAttributeBytes + MaxValueBytes + crcBytes
 )
 
 const (
@@ -51,6 +59,8 @@ const (
 	flagContentEncoding
 	flagMetadata
 	flagExpires
+	flagIsNumber
+	flagIdempotency
 	flagsKnown     = 1<<iota - 1
 	flagAttributes = flagContentType | flagContentEncoding | flagMetadata | flagExpires
 )
@@ -64,13 +74,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func (e *Entry) Validate() error {
 	switch e.Op {
 	case OpNoop:
-		if len(e.Key) != 0 || len(e.Value) != 0 || e.attributeFlags() != 0 {
+		if len(e.Key) != 0 || len(e.Value) != 0 || e.Attributes.flags() != 0 || e.IsNumber || e.Idempotency != nil {
 			return errors.New("entry: a no-op carries no key, value or attributes")
 		}
 		return nil
 	case OpDelete:
-		if len(e.Value) != 0 || e.attributeFlags() != 0 {
+		if len(e.Value) != 0 || e.Attributes.flags() != 0 || e.IsNumber {
 			return errors.New("entry: a delete carries no value or attributes")
+		}
+	case OpExpire:
+		if len(e.Value) != 0 || e.Attributes.flags() != flagExpires || e.IsNumber || e.Idempotency != nil {
+			return errors.New("entry: an expiry carries a key and its time only")
 		}
 	case OpPut:
 	default:
@@ -82,12 +96,59 @@ func (e *Entry) Validate() error {
 	if len(e.Value) > MaxValueBytes {
 		return fmt.Errorf("entry: value of %d bytes, at most %d", len(e.Value), MaxValueBytes)
 	}
+	if e.IsNumber {
+		if n, err := strconv.ParseInt(string(e.Value), 10, 64); err != nil || strconv.FormatInt(n, 10) != string(e.Value) {
+			return fmt.Errorf("entry: %.20q is announced as a number", e.Value)
+		}
+	}
+	if err := e.Idempotency.validate(); err != nil {
+		return err
+	}
 	return e.Attributes.Validate()
+}
+
+func (i *Idempotency) validate() error {
+	switch {
+	case i == nil:
+		return nil
+	case len(i.Key) == 0 || len(i.Key) > MaxIdempotencyKeyBytes:
+		return fmt.Errorf("entry: idempotency key of %d bytes, must be 1 to %d", len(i.Key), MaxIdempotencyKeyBytes)
+	case len(i.Hash) < MinIdempotencyHashBytes || len(i.Hash) > MaxIdempotencyHashBytes:
+		return fmt.Errorf("entry: hash of %d bytes with an idempotency key, must be %d to %d",
+			len(i.Hash), MinIdempotencyHashBytes, MaxIdempotencyHashBytes)
+	}
+	return nil
+}
+
+func (i *Idempotency) encodedBytes() int {
+	if i == nil {
+		return 0
+	}
+	return 2 + len(i.Key) + len(i.Hash)
+}
+
+func (i *Idempotency) appendTo(dst []byte) []byte {
+	if i == nil {
+		return dst
+	}
+	dst = append(append(dst, byte(len(i.Key))), i.Key...)
+	return append(append(dst, byte(len(i.Hash))), i.Hash...)
+}
+
+// decodeIdempotency reads from the front of b and returns the rest; what it finds aliases b.
+func decodeIdempotency(b []byte) (*Idempotency, []byte, error) {
+	d := decoder{b: b}
+	key := d.take(int(d.byte()))
+	hash := d.take(int(d.byte()))
+	if d.short {
+		return nil, nil, fmt.Errorf("%w: idempotency key cut short", ErrMalformed)
+	}
+	return &Idempotency{Key: key[:len(key):len(key)], Hash: hash[:len(hash):len(hash)]}, d.b, nil
 }
 
 // EncodedBytes is the length of e's encoding.
 func (e *Entry) EncodedBytes() int {
-	return headerBytes + len(e.Key) + e.Attributes.EncodedBytes() + len(e.Value) + crcBytes
+	return headerBytes + len(e.Key) + e.Idempotency.encodedBytes() + e.Attributes.EncodedBytes() + len(e.Value) + crcBytes
 }
 
 // Encode appends e's encoding to dst and returns the extended slice. It panics if e is not valid: whoever makes an entry
@@ -97,7 +158,13 @@ func Encode(dst []byte, e *Entry) []byte {
 		panic(err)
 	}
 	start := len(dst)
-	flags := e.attributeFlags()
+	flags := e.Attributes.flags()
+	if e.IsNumber {
+		flags |= flagIsNumber
+	}
+	if e.Idempotency != nil {
+		flags |= flagIdempotency
+	}
 	if e.Existed {
 		flags |= flagExisted
 	}
@@ -117,13 +184,14 @@ func Encode(dst []byte, e *Entry) []byte {
 	le.PutUint32(h[52:], uint32(len(e.Value)))
 	dst = append(dst, h[:]...)
 	dst = append(dst, e.Key...)
+	dst = e.Idempotency.appendTo(dst)
 	dst = e.Attributes.appendTo(dst)
 	dst = append(dst, e.Value...)
 	return le.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
 // Decode reads b, which must be exactly one encoded entry, into e, checksum included. e.Key and e.Value alias b; strings
-// are copies. An entry without attributes costs no allocation. The error wraps ErrMalformed; e is then undefined.
+// are copies, and Idempotency aliases b. An entry without attributes costs no allocation. The error wraps ErrMalformed; e is then undefined.
 func Decode(b []byte, e *Entry) error {
 	if err := Verify(b); err != nil {
 		return err
@@ -142,6 +210,7 @@ func Decode(b []byte, e *Entry) error {
 		Attempt:     le.Uint32(b[44:]),
 		Existed:     flags&flagExisted != 0,
 		WantExisted: flags&flagWantExisted != 0,
+		IsNumber:    flags&flagIsNumber != 0,
 	}
 	keyBytes, valueBytes := int64(le.Uint32(b[48:])), int64(le.Uint32(b[52:]))
 	rest := b[headerBytes : len(b)-crcBytes]
@@ -155,7 +224,14 @@ func Decode(b []byte, e *Entry) error {
 	if valueBytes > 0 {
 		e.Value = rest[split:len(rest):len(rest)]
 	}
-	if attributes := rest[keyBytes:split]; flags&flagAttributes != 0 || len(attributes) != 0 {
+	attributes := rest[keyBytes:split]
+	if flags&flagIdempotency != 0 {
+		var err error
+		if e.Idempotency, attributes, err = decodeIdempotency(attributes); err != nil {
+			return err
+		}
+	}
+	if flags&flagAttributes != 0 || len(attributes) != 0 {
 		if err := e.Attributes.decode(attributes, flags); err != nil {
 			return err
 		}
@@ -190,5 +266,3 @@ func DecodeHeader(b []byte) (seq uint64, epoch ring.Epoch, err error) {
 	le := binary.LittleEndian
 	return le.Uint64(b[4:]), ring.Epoch(le.Uint64(b[12:])), nil
 }
-
-func (e *Entry) attributeFlags() uint16 { return e.Attributes.flags() }

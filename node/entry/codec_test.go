@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ func drawEntry(t *rapid.T) entry.Entry {
 		Epoch:       ring.Epoch(rapid.Uint64().Draw(t, "epoch")),
 		HybridTime:  rapid.Uint64().Draw(t, "hybrid time"),
 		Attempt:     rapid.Uint32().Draw(t, "attempt"),
-		Op:          rapid.SampledFrom([]entry.Op{entry.OpNoop, entry.OpPut, entry.OpDelete}).Draw(t, "op"),
+		Op:          rapid.SampledFrom([]entry.Op{entry.OpNoop, entry.OpPut, entry.OpDelete, entry.OpExpire}).Draw(t, "op"),
 		Existed:     rapid.Bool().Draw(t, "existed"),
 		WantExisted: rapid.Bool().Draw(t, "want existed"),
 	}
@@ -28,10 +29,23 @@ func drawEntry(t *rapid.T) entry.Entry {
 	if e.Op != entry.OpNoop {
 		e.Key = rapid.SliceOfN(rapid.Byte(), 1, 300).Draw(t, "key")
 	}
-	if e.Op == entry.OpPut {
+	if e.Op == entry.OpExpire {
+		e.Attributes.ExpiresMillis = rapid.Uint64Min(1).Draw(t, "expires")
+	}
+	if (e.Op == entry.OpPut || e.Op == entry.OpDelete) && rapid.Bool().Draw(t, "idempotent") {
+		e.Idempotency = &entry.Idempotency{
+			Key:  rapid.SliceOfN(rapid.Byte(), 1, 255).Draw(t, "idempotency key"),
+			Hash: rapid.SliceOfN(rapid.Byte(), 8, 32).Draw(t, "hash"),
+		}
+	}
+	if e.Op == entry.OpPut && rapid.IntRange(0, 4).Draw(t, "increment") == 0 {
+		e.IsNumber, e.Value = true, strconv.AppendInt(nil, rapid.Int64().Draw(t, "number"), 10)
+	} else if e.Op == entry.OpPut {
 		if v := rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "value"); len(v) > 0 {
 			e.Value = v
 		}
+	}
+	if e.Op == entry.OpPut {
 		e.Attributes.ContentType = rapid.StringN(0, 20, 60).Draw(t, "content type")
 		e.Attributes.ContentEncoding = rapid.StringN(0, 20, 60).Draw(t, "content encoding")
 		e.Attributes.ExpiresMillis = rapid.Uint64().Draw(t, "expires")
@@ -106,8 +120,20 @@ func TestValidate(t *testing.T) {
 		"long attributes": put(func(e *entry.Entry) {
 			e.Attributes.ContentType = strings.Repeat("t", entry.MaxAttributeBytes)
 		}),
-		"unsorted": put(func(e *entry.Entry) { e.Attributes.Metadata = []entry.Pair{{Name: "b"}, {Name: "a"}} }),
-		"twice":    put(func(e *entry.Entry) { e.Attributes.Metadata = []entry.Pair{{Name: "a"}, {Name: "a"}} }),
+		"no expiry": {Op: entry.OpExpire, Key: []byte("k")},
+		"expiry of a value": {
+			Op: entry.OpExpire, Key: []byte("k"), Value: []byte("v"), Attributes: entry.Attributes{ExpiresMillis: 1},
+		},
+		"no number":        put(func(e *entry.Entry) { e.IsNumber, e.Value = true, []byte("007") }),
+		"number too large": put(func(e *entry.Entry) { e.IsNumber, e.Value = true, []byte("9223372036854775808") }),
+		"idempotent no-op": {Op: entry.OpNoop, Idempotency: &entry.Idempotency{Key: []byte("k"), Hash: make([]byte, 8)}},
+		"long idempotency key": put(func(e *entry.Entry) {
+			e.Idempotency = &entry.Idempotency{Key: make([]byte, 256), Hash: make([]byte, 8)}
+		}),
+		"no idempotency key": put(func(e *entry.Entry) { e.Idempotency = &entry.Idempotency{Hash: make([]byte, 8)} }),
+		"short hash":         put(func(e *entry.Entry) { e.Idempotency = &entry.Idempotency{Key: []byte("k"), Hash: make([]byte, 7)} }),
+		"unsorted":           put(func(e *entry.Entry) { e.Attributes.Metadata = []entry.Pair{{Name: "b"}, {Name: "a"}} }),
+		"twice":              put(func(e *entry.Entry) { e.Attributes.Metadata = []entry.Pair{{Name: "a"}, {Name: "a"}} }),
 	} {
 		require.Error(t, e.Validate(), name)
 		require.Panics(t, func() { entry.Encode(nil, e) }, name)
@@ -115,6 +141,9 @@ func TestValidate(t *testing.T) {
 	largest := put(func(e *entry.Entry) {
 		e.Key, e.Value = make([]byte, ring.MaxKeyBytes), make([]byte, entry.MaxValueBytes)
 		e.Attributes.ContentType = strings.Repeat("t", entry.MaxAttributeBytes-2)
+		e.Idempotency = &entry.Idempotency{
+			Key: make([]byte, entry.MaxIdempotencyKeyBytes), Hash: make([]byte, entry.MaxIdempotencyHashBytes),
+		}
 	})
 	require.NoError(t, largest.Validate())
 	b := entry.Encode(nil, largest)

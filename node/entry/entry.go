@@ -2,7 +2,11 @@
 // is encoded once, by the primary, and the same bytes go to the log, over the wire and into the apply.
 package entry
 
-import "github.com/kringdb/kring/ring"
+import (
+	"strconv"
+
+	"github.com/kringdb/kring/ring"
+)
 
 // Op says what an entry does when it is applied. Values are on disk: append only.
 type Op uint8
@@ -12,10 +16,23 @@ const (
 	OpNoop   Op = 1 // opens an epoch
 	OpPut    Op = 2
 	OpDelete Op = 3
+	OpExpire Op = 4 // as delete, of a key that was past Attributes.ExpiresMillis when the primary looked
 )
 
 // RequestID is minted by a client once a mutation; the same for every attempt.
 type RequestID [16]byte
+
+// IsZero reports whether id names no request: no-ops and expiries have none.
+func (id RequestID) IsZero() bool { return id == RequestID{} }
+
+// Idempotency ties a mutation to a key of the caller's, so that the answer is kept for AnswersKeptMillis.
+type Idempotency struct {
+	Key  []byte // 1 to MaxIdempotencyKeyBytes
+	Hash []byte // of all that the caller asked for: MinIdempotencyHashBytes to MaxIdempotencyHashBytes
+}
+
+// AnswersKeptMillis is how long the answer to an idempotent request is kept, in milliseconds of hybrid time.
+const AnswersKeptMillis = 10 * 60 * 1000
 
 // Attributes are kept with a value and given back with it.
 type Attributes struct {
@@ -41,4 +58,26 @@ type Entry struct {
 	Key         []byte
 	Value       []byte
 	Attributes  Attributes
+	IsNumber    bool         // Value is the decimal number that an increment was answered with
+	Idempotency *Idempotency // nil: none
+}
+
+// Millis is e's hybrid time in Unix milliseconds.
+func (e *Entry) Millis() uint64 { return e.HybridTime >> 16 }
+
+// Number is what an increment is answered with; 0 if e is none.
+func (e *Entry) Number() int64 {
+	if !e.IsNumber {
+		return 0
+	}
+	n, err := strconv.ParseInt(string(e.Value), 10, 64)
+	if err != nil {
+		panic(err) // Validate has seen that it is one
+	}
+	return n
+}
+
+// Expired reports whether attributes say that a key is gone at a time in Unix milliseconds.
+func (a *Attributes) Expired(millis uint64) bool {
+	return a.ExpiresMillis != 0 && millis >= a.ExpiresMillis
 }

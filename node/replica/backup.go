@@ -232,7 +232,11 @@ func (c *Core) appliedBatch(batch []Apply) {
 		p.tail.pop()
 		c.tailBytes -= len(t.bytes)
 		p.tailBase++
-		c.answer(Answer{Token: t.token, Verdict: OK, Version: e.Seq, Existed: e.Existed})
+		if t.token != nil {
+			c.answer(Answer{
+				Token: t.token, Verdict: OK, Version: e.Seq, Existed: e.Existed, Number: e.Number(), Committed: p.committed,
+			})
+		}
 	}
 	for i := range batch {
 		if p := c.partitions[batch[i].Partition]; p.leads() {

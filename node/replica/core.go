@@ -21,6 +21,10 @@ type Config struct {
 	MaxTail       int           // uncommitted entries a partition, Busy past it. Default 8192
 	MaxTailBytes  int           // the same in bytes, of all partitions led and backed here. Default 256 MiB
 	MaxFrameBytes int           // entries in one frame; one entry may exceed it. Default 256 KiB
+
+	RequestsFor time.Duration // request ids are remembered for at least so long, in hybrid time. Default 10 s
+	MaxRequests int           // request ids remembered, of all partitions, 56 bytes each; more only while uncommitted. Default 1,048,576
+	MaxAttempts int           // repeated requests remembered, Busy past it. Default 262,144
 }
 
 // DefaultConfig is a Config without Self and Boot.
@@ -34,6 +38,9 @@ func DefaultConfig() Config {
 		MaxTail:       8192,
 		MaxTailBytes:  256 << 20,
 		MaxFrameBytes: 256 << 10,
+		RequestsFor:   10 * time.Second,
+		MaxRequests:   1 << 20,
+		MaxAttempts:   1 << 18,
 	}
 }
 
@@ -55,6 +62,9 @@ func (c *Config) Validate() error {
 	case c.ResendAfter <= 0 || c.MaxTail <= 0 || c.MaxTailBytes <= 0 || c.MaxFrameBytes <= 0:
 		return fmt.Errorf("replica: resend-after %v, max tail %d, its bytes %d and max frame bytes %d must be positive",
 			c.ResendAfter, c.MaxTail, c.MaxTailBytes, c.MaxFrameBytes)
+	case c.RequestsFor <= 0 || c.MaxRequests <= 0 || c.MaxAttempts <= 0:
+		return fmt.Errorf("replica: requests-for %v (default 10s), max requests %d and max attempts %d must be positive",
+			c.RequestsFor, c.MaxRequests, c.MaxAttempts)
 	}
 	return nil
 }
@@ -89,6 +99,11 @@ type Core struct {
 
 	tailBytes int // of the entries in memory, all partitions
 
+	requestCount int // of partition.requests, all partitions
+	attempts     map[entry.RequestID]attemptMark
+	attemptOrder fifo[attemptSeen] // of attempts, oldest first; one that was repeated stands here several times
+	swept        int               // place in all that sweepRequests looked at last
+
 	position uint64 // records put out
 	synced   uint64
 	marks    fifo[mark]
@@ -114,6 +129,7 @@ func New(cfg Config, disk Disk, wall func() uint64, recovered []entry.Recovered,
 		cfg: cfg, disk: disk, wall: wall, now: now,
 		partitions: make(map[ring.PartitionID]*partition),
 		peers:      make(map[ring.Replica]*peer),
+		attempts:   make(map[entry.RequestID]attemptMark),
 	}
 	for i := range recovered {
 		p, err := c.recover(&recovered[i])
@@ -121,6 +137,11 @@ func New(cfg Config, disk Disk, wall func() uint64, recovered []entry.Recovered,
 			return nil, err
 		}
 		c.add(p)
+	}
+	for i := range recovered { // now that the newest hybrid time is known
+		if err := c.recoverRequests(c.all[i], &recovered[i]); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }
@@ -280,6 +301,7 @@ func (c *Core) tick() {
 	}
 	clear(c.active[len(keep):])
 	c.active = keep
+	c.sweepRequests()
 }
 
 // Status is one partition's state, for people and checks.

@@ -31,6 +31,8 @@ type Propose struct {
 	Condition *Condition // nil: none
 	Deadline  Time
 	Ahead     Ahead
+	// KnownCommitted is the partition's commit point as the client knew it before its first attempt.
+	KnownCommitted uint64
 }
 
 // Judged reports whether the key's state decides what becomes of the proposal.
@@ -64,8 +66,9 @@ type Read struct {
 	Deadline  Time
 	ReadAt    Time // before what was read was read
 
-	Result ReadResult
-	Answer Answer // with ReadRefused
+	Result    ReadResult
+	Answer    Answer // with ReadRefused
+	Committed uint64 // with ReadAllowed: the partition's commit point
 }
 
 // ReadResult is what the core says to a Read.
@@ -172,6 +175,7 @@ const (
 	OutcomeUnknown             // logged, and not committed in time
 	TooLate                    // the deadline passed before anything was logged
 	Failed                     // the disk gave an error; Err is set, nothing was logged
+	RequestTooOld              // a first attempt with a KnownCommitted that is no longer covered; nothing was logged
 )
 
 // Answer ends a request.
@@ -180,6 +184,8 @@ type Answer struct {
 	Verdict       Verdict
 	Version       uint64
 	Existed       bool
+	Number        int64           // of an increment
+	Committed     uint64          // the partition's commit point, if this node is its primary
 	Configuration *ring.Partition // shared, not to be modified
 	Reason        string          // for people, with Unavailable and Busy
 	Err           error

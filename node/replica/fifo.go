@@ -9,7 +9,8 @@ type fifo[T any] struct {
 func (f *fifo[T]) len() int { return len(f.items) - f.head }
 
 func (f *fifo[T]) push(v T) {
-	if f.head > 0 && len(f.items) == cap(f.items) {
+	// Moving is paid for by what was popped: at least as much as is moved.
+	if f.head > 0 && f.head >= f.len() && len(f.items) == cap(f.items) {
 		n := copy(f.items, f.items[f.head:])
 		clear(f.items[n:])
 		f.items, f.head = f.items[:n], 0

@@ -23,16 +23,18 @@ func (c *Core) read(ev *Read) {
 		return
 	}
 	if ev.ReadAt <= p.openedAt {
-		ev.Answer = Answer{Token: ev.Token, Verdict: Unavailable, Reason: "the partition has just opened"}
+		ev.Answer = Answer{
+			Token: ev.Token, Verdict: Unavailable, Committed: p.committed, Reason: "the partition has just opened",
+		}
 		ev.Result = ReadRefused
 		return
 	}
 	if c.leaseHolds(p) {
-		ev.Result = ReadAllowed
+		ev.Result, ev.Committed = ReadAllowed, p.committed
 		return
 	}
 	if reason := c.silentMember(p); reason != "" {
-		ev.Answer = Answer{Token: ev.Token, Verdict: Unavailable, Reason: reason}
+		ev.Answer = Answer{Token: ev.Token, Verdict: Unavailable, Committed: p.committed, Reason: reason}
 		ev.Result = ReadRefused
 		return
 	}
@@ -44,7 +46,7 @@ func (c *Core) read(ev *Read) {
 // epoch had begun when it was judged, and until entry seq is applied.
 func (c *Core) wait(p *partition, seq uint64, deadline Time, a Answer) {
 	if len(p.waits) >= c.cfg.MaxTail {
-		c.answer(Answer{Token: a.Token, Verdict: Busy, Reason: "too many reads of this partition are waiting"})
+		c.answerFor(p, Answer{Token: a.Token, Verdict: Busy, Reason: "too many reads of this partition are waiting"})
 		return
 	}
 	// Waits of the same step share a barrier: it is asked for when the frame is collected, which is after all of them.
@@ -72,7 +74,7 @@ func (c *Core) release(p *partition) {
 	for i := range p.waits {
 		w := p.waits[i]
 		if w.barrier <= acked && w.seq <= p.applied {
-			c.answer(w.answer)
+			c.answerFor(p, w.answer)
 			continue
 		}
 		keep = append(keep, w)
@@ -88,14 +90,14 @@ func (c *Core) expire(p *partition) {
 		if w := p.waits[i]; c.now < w.deadline {
 			keep = append(keep, w)
 		} else {
-			c.answer(Answer{Token: w.answer.Token, Verdict: Unavailable, Reason: "the partition's replicas did not answer in time"})
+			c.answerFor(p, Answer{Token: w.answer.Token, Verdict: Unavailable, Reason: "the partition's replicas did not answer in time"})
 		}
 	}
 	clear(p.waits[len(keep):])
 	p.waits = keep
 	for i := range p.tail.len() {
 		if t := p.tail.at(i); t.token != nil && c.now >= t.deadline {
-			c.answer(Answer{Token: t.token, Verdict: OutcomeUnknown, Reason: "logged, and not yet on every in-sync replica"})
+			c.answerFor(p, Answer{Token: t.token, Verdict: OutcomeUnknown, Reason: "logged, and not yet on every in-sync replica"})
 			t.token = nil
 		}
 	}

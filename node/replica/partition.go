@@ -38,6 +38,7 @@ type partition struct {
 
 	tail     fifo[tailEntry] // the newest entries, in memory from when they were made until applied
 	tailBase uint64          // the entry before tail
+	requests requestIDs
 
 	promisePosition uint64 // of the newest promise's record: it is durable once this is synced (rule 5)
 	restarted       bool   // recovered from disk: this epoch may not be led again (rule 6)
@@ -144,6 +145,7 @@ func (c *Core) push(p *partition, t tailEntry) {
 	c.tailBytes += len(t.bytes)
 	p.last = e.Seq
 	c.hybrid = max(c.hybrid, e.HybridTime)
+	c.remember(p, e)
 	c.record(p, entry.Record{Kind: entry.RecordEntry, Seq: e.Seq, Epoch: e.Epoch, Payload: t.bytes})
 }
 
@@ -165,6 +167,7 @@ func (c *Core) truncate(p *partition, seq uint64) {
 		c.tailBytes -= len(p.tail.at(i).bytes)
 	}
 	p.tail.cut(keep)
+	c.forgetAbove(p, seq)
 	p.last = seq
 	p.durable = min(p.durable, seq)
 	p.rewrites++
@@ -252,6 +255,12 @@ func (c *Core) answer(a Answer) {
 	if a.Token != nil {
 		c.Out.Answers = append(c.Out.Answers, a)
 	}
+}
+
+// answerFor is answer with what every answer of a primary tells.
+func (c *Core) answerFor(p *partition, a Answer) {
+	a.Committed = p.committed
+	c.answer(a)
 }
 
 func (c *Core) activate(p *partition) {

@@ -51,9 +51,17 @@ func (c *Core) append(p *partition, e *entry.Entry, token Token, deadline Time) 
 // propose is step 1 of a write.
 func (c *Core) propose(ev *Propose) {
 	p := c.partitions[ev.Partition]
-	if refusal, ok := c.refusal(p, ev); ok {
+	if refusal, ok := c.misrouted(p, ev.Epoch); ok {
 		refusal.Token = ev.Token
 		c.answer(refusal)
+		return
+	}
+	if c.once(p, ev) {
+		return
+	}
+	if refusal, ok := c.refusal(p, ev); ok {
+		refusal.Token = ev.Token
+		c.answerFor(p, refusal)
 		return
 	}
 	e := ev.Entry
@@ -72,9 +80,6 @@ func (c *Core) propose(ev *Propose) {
 
 // refusal says why a mutation cannot even be judged now.
 func (c *Core) refusal(p *partition, ev *Propose) (Answer, bool) {
-	if a, refused := c.misrouted(p, ev.Epoch); refused {
-		return a, true
-	}
 	switch {
 	case c.now >= ev.Deadline:
 		return Answer{Verdict: TooLate}, true
@@ -183,7 +188,7 @@ func (k *Condition) holds(version uint64, exists bool) bool {
 // committed and applied, and needs the lease or a barrier just as a read does.
 func (c *Core) answerWithoutLogging(p *partition, pending uint64, deadline Time, a Answer) {
 	if pending == 0 && c.leaseHolds(p) {
-		c.answer(a)
+		c.answerFor(p, a)
 		return
 	}
 	c.wait(p, pending, deadline, a)

@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/kringdb/kring/node/entry"
@@ -172,7 +173,10 @@ func (n *simNode) serve(o *op, epoch ring.Epoch) {
 		e.Op = entry.OpDelete
 	}
 	binary.LittleEndian.PutUint64(e.Request[:], o.number)
-	n.step(&Propose{Token: o, Partition: o.partition, Epoch: epoch, Entry: e, Condition: o.condition, Deadline: deadline})
+	n.step(&Propose{
+		Token: o, Partition: o.partition, Epoch: epoch, Entry: e, Condition: o.condition, Deadline: deadline,
+		KnownCommitted: math.MaxUint64,
+	})
 }
 
 func (n *simNode) serveGet(o *op, r *Read) {
