@@ -186,6 +186,7 @@ type Answer struct {
 	Existed       bool
 	Number        int64           // of an increment
 	Committed     uint64          // the partition's commit point, if this node is its primary
+	Forgotten     bool            // with OutcomeUnknown: no repeat will learn more
 	Configuration *ring.Partition // shared, not to be modified
 	Reason        string          // for people, with Unavailable and Busy
 	Err           error

@@ -30,8 +30,8 @@ func (c *Core) Requests(id ring.PartitionID) [][]byte {
 		return nil
 	}
 	r := &p.requests
-	first, from := 0, r.from
-	if first = max(0, r.recent.len()-maxExportedMarks); first > 0 {
+	first, from := max(0, r.recent.len()-maxExportedMarks), r.from
+	if first > 0 {
 		from = r.recent.at(first - 1).seq
 	}
 	var out [][]byte
