@@ -56,6 +56,7 @@ type Result struct {
 	Epoch     ring.Epoch
 	Node      ring.NodeID // who served it
 	Attempts  int
+	Replayed  bool // mutations with IdempotencyKey: this is the answer to an earlier one
 }
 
 // Value is what Get and Head give.
@@ -64,6 +65,7 @@ type Value struct {
 	Value      []byte // nil for Head
 	Size       uint64 // length of the value
 	Attributes Attributes
+	TTL        time.Duration // what was left of its life when the primary answered; 0: it does not expire
 }
 
 // Condition must hold for a mutation to happen; the zero value always does. With several parts set, all must hold.
@@ -78,10 +80,13 @@ type Condition struct {
 type Option func(*options)
 
 type options struct {
-	condition   Condition
-	attributes  Attributes
-	wantExisted bool
-	unary       bool
+	condition       Condition
+	attributes      Attributes
+	wantExisted     bool
+	unary           bool
+	ttl             time.Duration
+	idempotencyKey  string
+	idempotencyHash []byte
 }
 
 // If makes a mutation conditional. A failed condition is kverr.PreconditionFailed with the current version.
@@ -98,6 +103,21 @@ func IfVersion(v uint64) Option {
 // WithAttributes keeps a with the value.
 func WithAttributes(a Attributes) Option { return func(o *options) { o.attributes = a } }
 
+// TTL has a value that is Put expire so long after the primary's clock has taken it, to the millisecond, rounded up; then the key is
+// absent. It wins over Attributes.Expires. It must not be negative; 0 asks for nothing.
+func TTL(d time.Duration) Option { return func(o *options) { o.ttl = d } }
+
+// IdempotencyKey makes a mutation happen once for all calls with this key, for the ten minutes that the cluster remembers it: a later
+// one gets the first one's answer again, with Result.Replayed. It is for callers that send a request again after they have
+// lost track of it, themselves or their own callers; within one call that is taken care of without. Keys of different partitions
+// do not know of each other.
+//
+// key has 1 to 255 bytes. hash, 8 to 32 bytes, stands for all that is asked for: a call with the same key and another hash is
+// kverr.IdempotencyMismatch, and kverr.Conflict while the first has not ended.
+func IdempotencyKey(key string, hash []byte) Option {
+	return func(o *options) { o.idempotencyKey, o.idempotencyHash = key, hash }
+}
+
 // WantExisted asks for Result.Existed, which costs the node a read.
 func WantExisted() Option { return func(o *options) { o.wantExisted = true } }
 
@@ -109,8 +129,9 @@ type Location = ring.Location
 
 // Stats count since Open; for metrics.
 type Stats struct {
-	Requests       uint64 // finished calls of Get, Head, Put, Delete
+	Requests       uint64 // finished calls of Get, Head, Put, Delete, Incr
 	Attempts       uint64 // sent to nodes
+	Withdrawn      uint64 // of Attempts: given up because the table named another primary meanwhile
 	MasterRequests uint64 // requests that had to wait for a coordinator before they could be answered
 	TableVersion   uint64
 	TableUpdates   uint64

@@ -11,15 +11,19 @@ import (
 	"github.com/kringdb/kring/ring/ringpb"
 )
 
-// call is one Get, Head, Put or Delete with all its attempts.
+// call is one Get, Head, Put, Delete or Incr with all its attempts.
 type call struct {
-	op          kringv1.Op
-	key, value  []byte
-	mutation    bool
-	wantExisted bool
-	unary       bool
-	attributes  *kringv1.Attributes
-	condition   *kringv1.Condition
+	op              kringv1.Op
+	key, value      []byte
+	mutation        bool
+	wantExisted     bool
+	unary           bool
+	attributes      *kringv1.Attributes
+	condition       *kringv1.Condition
+	increment       int64
+	ttl             time.Duration // 0: none asked for
+	idempotencyKey  string        // empty: none
+	idempotencyHash []byte
 
 	// Set as it goes.
 	partition ring.PartitionID
@@ -27,10 +31,13 @@ type call struct {
 	node      ring.NodeID // of the last attempt
 	address   string      // of the last attempt
 	attempts  int
-	shared    bool // the answer aliases a frame with other answers
-	refused   bool // counted in Stats.MasterRequests
-	fresh     int  // attempts in a row that were due to a newer configuration
-	waits     bool // holds one of Client.waiting's places, under waitsFor
+	attempt   uint32 // of a mutation, under its present request id
+	doubt     bool   // a mutation: an attempt may have been logged; see judgeRetry
+	renewed   int    // request ids given up
+	shared    bool   // the answer aliases a frame with other answers
+	refused   bool   // counted in Stats.MasterRequests
+	fresh     int    // attempts in a row that were due to a newer configuration
+	waits     bool   // holds one of Client.waiting's places, under waitsFor
 	waitsFor  ring.NodeID
 }
 
@@ -39,7 +46,8 @@ type outcome struct {
 	response      *kringv1.Response // nil if the attempt failed on the way
 	err           *kverr.Error      // nil for success
 	sent          bool              // it may have reached the node without an answer coming back
-	final         bool              // err is not to be tried again, whatever its code
+	full          bool              // it was not sent: too much waits for the node already
+	forgotten     bool              // the node knows that nobody can tell what became of it
 	configuration *kringv1.Partition
 }
 
@@ -77,7 +85,7 @@ func (c *Client) do(ctx context.Context, q *call) (*kringv1.Response, error) {
 			q.shared = w.shared
 			return o.response, nil
 		}
-		if err := c.retry(ctx, q, &o, &b, w.deadline); err != nil {
+		if err := c.retry(ctx, q, &o, w, &b); err != nil {
 			return o.response, err
 		}
 	}
@@ -92,6 +100,15 @@ func (q *call) validate() error {
 		return kverr.Newf(kverr.KeyTooLong, "the key has %d bytes: give at most %d", len(q.key), ring.MaxKeyBytes)
 	case len(q.value) > MaxValueBytes:
 		return kverr.Newf(kverr.ValueTooLarge, "the value has %d bytes: give at most %d", len(q.value), MaxValueBytes)
+	case q.ttl < 0:
+		return kverr.Newf(kverr.BadRequest, "the TTL is %v: give a positive one", q.ttl)
+	case len(q.idempotencyKey) > MaxIdempotencyKeyBytes:
+		return kverr.Newf(kverr.BadRequest, "the idempotency key has %d bytes: give at most %d", len(q.idempotencyKey), MaxIdempotencyKeyBytes)
+	case q.idempotencyKey == "" && len(q.idempotencyHash) == 0:
+		return nil
+	case q.idempotencyKey == "" || len(q.idempotencyHash) < minHashBytes || len(q.idempotencyHash) > maxHashBytes:
+		return kverr.Newf(kverr.BadRequest, "an idempotency key has 1 to %d bytes, and comes with a hash of %d to %d bytes",
+			MaxIdempotencyKeyBytes, minHashBytes, maxHashBytes)
 	}
 	return nil
 }
@@ -101,12 +118,36 @@ func (c *Client) fill(w *waiter, q *call) {
 	r := &w.request
 	r.Op, r.Key, r.Value = q.op, q.key, q.value
 	r.Attributes, r.Condition, r.WantExisted = q.attributes, q.condition, q.wantExisted
-	if q.mutation {
-		copy(w.requestID[:8], c.random[:])
-		binary.BigEndian.PutUint64(w.requestID[8:], c.mutation.Add(1))
-		r.RequestId = w.requestID[:]
+	r.Increment, r.TtlMillis = q.increment, millisUp(q.ttl)
+	r.IdempotencyKey, r.IdempotencyHash = nil, nil
+	if q.idempotencyKey != "" {
+		r.IdempotencyKey, r.IdempotencyHash = []byte(q.idempotencyKey), q.idempotencyHash
 	}
-	w.bytes = len(q.key) + len(q.value)
+	r.Attempt, r.KnownCommitted = 0, 0
+	if q.mutation {
+		c.newRequestID(q, w)
+	}
+	w.bytes = len(q.key) + len(q.value) + len(q.idempotencyKey)
+}
+
+// newRequestID makes the next attempt the first under a new id.
+func (c *Client) newRequestID(q *call, w *waiter) {
+	copy(w.requestID[:8], c.random[:])
+	binary.BigEndian.PutUint64(w.requestID[8:], c.mutation.Add(1))
+	w.request.RequestId = w.requestID[:]
+	q.attempt = 0
+}
+
+// millisUp rounds up, so that something stays something.
+func millisUp(d time.Duration) uint64 { return uint64((d + time.Millisecond - 1) / time.Millisecond) }
+
+// number gives a mutation's next attempt its number, and the commit point that nothing of it can lie at or below.
+func (c *Client) number(q *call, w *waiter) {
+	q.attempt++
+	w.request.Attempt = q.attempt
+	if !q.doubt { // nothing has been logged: what is known now is as good as what was known first, and newer
+		w.request.KnownCommitted = c.committed.at(q.partition)
+	}
 }
 
 // attempt sends the request once to whom the table names now.
@@ -126,13 +167,13 @@ func (c *Client) attempt(ctx context.Context, q *call, w *waiter, expired <-chan
 		return outcome{err: err}
 	}
 	if err := n.admit(w.bytes); err != nil {
-		return outcome{err: err, final: true}
+		return outcome{err: err, full: true}
 	}
 	q.attempts++
 	c.attempts.Add(1)
 	w.request.Partition, w.request.Epoch = uint32(q.partition), uint64(p.Epoch)
 	if q.mutation {
-		w.request.Attempt = uint32(q.attempts)
+		c.number(q, w)
 	}
 	if q.unary {
 		n.single(ctx, w)
@@ -140,6 +181,9 @@ func (c *Client) attempt(ctx context.Context, q *call, w *waiter, expired <-chan
 		n.do(ctx, w, expired)
 	}
 	n.release(w.bytes)
+	if w.err == nil {
+		c.committed.learn(q.partition, w.response)
+	}
 	return judge(w)
 }
 
@@ -159,13 +203,14 @@ func judge(w *waiter) outcome {
 			RetryAfter: time.Duration(r.GetRetryAfterMillis()) * time.Millisecond,
 		},
 		configuration: r.GetConfiguration(),
+		forgotten:     r.GetForgotten(),
 	}
 }
 
 // result says where the answer came from; resp may be nil.
 func (q *call) result(resp *kringv1.Response) Result {
 	return Result{
-		Version: resp.GetVersion(), Existed: resp.GetExisted(),
+		Version: resp.GetVersion(), Existed: resp.GetExisted(), Replayed: resp.GetReplayed(),
 		Partition: q.partition, Epoch: q.epoch, Node: q.node, Attempts: q.attempts,
 	}
 }

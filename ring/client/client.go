@@ -27,13 +27,14 @@ type Client struct {
 	refresher    *refresher
 	pool         *pool
 	preferred    preferredCache
+	committed    committed // by partition; made by Open
 	waiting      *waiting
 
 	random   [8]byte // first half of every request id: this client's
 	mutation atomic.Uint64
 
-	requests, attempts, master, frames atomic.Uint64
-	inFlight                           atomic.Int64
+	requests, attempts, withdrawn, master, frames atomic.Uint64
+	inFlight                                      atomic.Int64
 
 	closed    <-chan struct{} // closed once nothing can be sent any more
 	cancel    context.CancelFunc
@@ -56,6 +57,8 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if err := c.awaitFormed(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	// The number of partitions never changes once a cluster has formed.
+	c.committed = make(committed, len(c.watcher.Table().Partitions))
 	return c, nil
 }
 
@@ -76,7 +79,7 @@ func newClient(cfg Config) (*Client, error) {
 	if _, err := rand.Read(c.random[:]); err != nil {
 		return nil, fmt.Errorf("client: no randomness for request ids: %w", err)
 	}
-	l := limits{requests: int64(cfg.MaxInFlight), bytes: int64(cfg.MaxInFlightBytes), largeValue: cfg.LargeValue}
+	l := limits{requests: int64(cfg.MaxInFlight), bytes: int64(cfg.MaxInFlightBytes), largeValue: cfg.LargeValue, silent: silentAfter}
 	c.pool = newPool(l, cfg.DialOptions, cfg.Logger, &c.frames)
 
 	running, cancel := context.WithCancel(context.Background())
@@ -87,7 +90,28 @@ func newClient(cfg Config) (*Client, error) {
 		}
 	})
 	c.running.Go(func() { c.refresher.run(running) })
+	c.running.Go(func() { c.withdrawMoved(running) })
 	return c, nil
+}
+
+// withdrawMoved has every request that waits at a node sent anew when the table names another primary for its partition: a node
+// that hangs or is cut off might not answer for long, and one that was deposed can answer nothing new. Tables that come
+// while it works are looked at together.
+func (c *Client) withdrawMoved(ctx context.Context) {
+	var seen *ring.Table
+	for {
+		changed := c.watcher.Changed()
+		if t := c.watcher.Table(); t != nil && t != seen {
+			seen = t
+			c.withdrawn.Add(uint64(c.pool.withdraw(t)))
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // awaitFormed waits for the first table that requests can be routed by.
@@ -146,6 +170,7 @@ func (c *Client) Stats() Stats {
 	s := Stats{
 		Requests:       c.requests.Load(),
 		Attempts:       c.attempts.Load(),
+		Withdrawn:      c.withdrawn.Load(),
 		MasterRequests: c.master.Load(),
 		TableUpdates:   c.watcher.Updates(),
 		WatchConnected: c.watcher.Connected(),

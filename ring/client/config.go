@@ -19,6 +19,12 @@ const (
 // MaxValueBytes bounds a value, whatever the nodes would take.
 const MaxValueBytes = 16 << 20
 
+// Bounds of IdempotencyKey.
+const (
+	MaxIdempotencyKeyBytes     = 255
+	minHashBytes, maxHashBytes = 8, 32
+)
+
 // Validate says what is wrong with c and what to write instead.
 func (c Config) Validate() error {
 	switch {

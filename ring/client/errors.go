@@ -25,6 +25,13 @@ func contextError(ctx context.Context) *kverr.Error {
 // errMoved is for requests that meet a connection whose node has gone from the table, or has moved: nothing was sent.
 var errMoved = kverr.New(kverr.Unavailable, "the node has gone or has moved to another address")
 
+// errSilent is for requests to a node whose process does not answer anything: stopped, overrun, or cut off without its connection's
+// knowing.
+var errSilent = kverr.New(kverr.Unavailable, "the node gives no sign of life")
+
+// errWithdrawn is for requests that were waiting at a node when the table named another primary.
+var errWithdrawn = kverr.New(kverr.Unavailable, "another node has become primary meanwhile")
+
 // lostError is for requests whose stream has ended, for whatever reason the node gave.
 func lostError(err error) *kverr.Error {
 	if errors.Is(err, io.EOF) {

@@ -44,6 +44,27 @@ func echo(r *kringv1.Request) (*kringv1.Response, error) {
 	return resp, nil
 }
 
+// onceEach remembers answers by request id, as nodes do.
+type onceEach struct {
+	mu      sync.Mutex
+	answers map[string]*kringv1.Response
+}
+
+// answer is execute's, or for a repeat the answer to the first attempt; for reads it is always execute's.
+func (o *onceEach) answer(r *kringv1.Request, execute func() *kringv1.Response) *kringv1.Response {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id := string(r.GetRequestId())
+	answer := o.answers[id]
+	if answer == nil {
+		answer = execute()
+		if id != "" {
+			o.answers[id] = answer
+		}
+	}
+	return &kringv1.Response{Value: answer.GetValue(), Version: answer.GetVersion(), Number: answer.GetNumber()}
+}
+
 func startNode(t testing.TB, id ring.NodeID, h handler) *fakeNode {
 	t.Helper()
 	return startNodeAt(t, id, "127.0.0.1:0", h)

@@ -21,6 +21,8 @@ func (c *Client) Head(ctx context.Context, key []byte, opts ...Option) (Value, e
 
 // Put stores value under key. Neither is kept or changed. kverr.PreconditionFailed, with the current version, if a condition
 // given by an option does not hold; an error whose kverr.OutcomeOf is Unknown means that it may have happened or may yet.
+//
+// It is sent again, to whoever is primary, until it is answered or ctx ends, and takes place once whatever is sent how often.
 func (c *Client) Put(ctx context.Context, key, value []byte, opts ...Option) (Result, error) {
 	return c.mutate(ctx, kringv1.Op_OP_PUT, key, value, opts)
 }
@@ -28,6 +30,15 @@ func (c *Client) Put(ctx context.Context, key, value []byte, opts ...Option) (Re
 // Delete removes key; that there was none is no error. Errors as for Put.
 func (c *Client) Delete(ctx context.Context, key []byte, opts ...Option) (Result, error) {
 	return c.mutate(ctx, kringv1.Op_OP_DELETE, key, nil, opts)
+}
+
+// Incr adds delta to the number that key's value holds in decimal, and gives the new one; an absent key counts as 0. The key's TTL
+// is kept. kverr.NotANumber if the value is no number of 64 bits, or the sum would be none; other errors as for Put.
+func (c *Client) Incr(ctx context.Context, key []byte, delta int64, opts ...Option) (int64, Result, error) {
+	q := call{op: kringv1.Op_OP_INCREMENT, key: key, increment: delta, mutation: true}
+	q.apply(opts)
+	resp, err := c.do(ctx, &q)
+	return resp.GetNumber(), q.result(resp), err
 }
 
 func (c *Client) read(ctx context.Context, op kringv1.Op, key []byte, opts []Option) (Value, error) {
@@ -41,6 +52,7 @@ func (c *Client) read(ctx context.Context, op kringv1.Op, key []byte, opts []Opt
 	if op == kringv1.Op_OP_HEAD {
 		v.Value, v.Size = nil, resp.GetValueBytes()
 	}
+	v.TTL = time.Duration(resp.GetTtlMillis()) * time.Millisecond
 	if a := resp.GetAttributes(); a != nil {
 		v.Attributes = attributesOf(a, q.shared)
 	}
@@ -69,10 +81,11 @@ func (q *call) apply(opts []Option) {
 	}
 	q.unary, q.wantExisted = o.unary, o.wantExisted && q.mutation
 	if q.op == kringv1.Op_OP_PUT {
-		q.attributes = fromAttributes(&o.attributes)
+		q.attributes, q.ttl = fromAttributes(&o.attributes), o.ttl
 	}
 	if q.mutation {
 		q.condition = fromCondition(&o.condition)
+		q.idempotencyKey, q.idempotencyHash = o.idempotencyKey, o.idempotencyHash
 	}
 }
 

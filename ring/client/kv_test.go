@@ -144,7 +144,9 @@ func TestUnaryAnswersAsTheStreamDoes(t *testing.T) {
 	require.Equal(t, "key", string(v.Value))
 	require.Zero(t, n.streams.Load())
 	n.server.Stop()
-	_, err = c.Put(t.Context(), []byte("key"), nil, Unary())
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = c.Put(ctx, []byte("key"), nil, Unary())
 	requireCode(t, kverr.OutcomeUnknown, err)
 }
 
@@ -284,5 +286,5 @@ func TestAnswersDoNotKeepOrShareFrames(t *testing.T) {
 	require.False(t, errors.Is(errClosed, errMoved))
 
 	asked := AskedBy(IfVersion(0), WantExisted(), WithAttributes(Attributes{ContentType: "x"}))
-	require.Equal(t, Asked{Condition{IfAbsent: true}, Attributes{ContentType: "x"}, true}, asked)
+	require.Equal(t, Asked{Condition: Condition{IfAbsent: true}, Attributes: Attributes{ContentType: "x"}, WantExisted: true}, asked)
 }

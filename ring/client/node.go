@@ -16,7 +16,8 @@ import (
 // limits bound what may wait for one node.
 type limits struct {
 	requests, bytes int64
-	largeValue      int // values of this size or more go by the large stream
+	largeValue      int           // values of this size or more go by the large stream
+	silent          time.Duration // without answers before a node must give a sign of life
 }
 
 // busyAfter is when to come back after a refusal for want of room here.
@@ -51,7 +52,7 @@ func newNode(m *ring.Member, l limits, frames *atomic.Uint64, extra []grpc.DialO
 	client := kringv1.NewDataServiceClient(conn)
 	n := &node{
 		id: m.Node, address: m.Address, limits: l, conn: conn, client: client,
-		small: newBatchStream(client, frames), large: newBatchStream(client, frames),
+		small: newBatchStream(m.Node, conn, l.silent, frames), large: newBatchStream(m.Node, conn, l.silent, frames),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n, nil
@@ -78,6 +79,10 @@ func (n *node) start(s *batchStream) {
 	}
 	n.running.Go(func() { s.run(n.ctx) })
 }
+
+// withdraw gives back what waits here for partitions that t has led by another node, and returns how many that was. See
+// batchStream.withdraw.
+func (n *node) withdraw(t *ring.Table) int { return n.small.withdraw(t) + n.large.withdraw(t) }
 
 // admit makes room for a request of so many bytes, or says that there is none. With success, release must follow.
 func (n *node) admit(bytes int) *kverr.Error {

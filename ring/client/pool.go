@@ -24,6 +24,7 @@ type pool struct {
 
 	mu      sync.Mutex
 	table   *ring.Table // as of the last reconcile
+	newest  *ring.Table // as of the last withdraw
 	closed  bool
 	closing sync.WaitGroup
 }
@@ -57,6 +58,7 @@ func (p *pool) node(m *ring.Member) (*node, *kverr.Error) {
 	if err != nil {
 		return nil, kverr.New(kverr.Unavailable, err.Error())
 	}
+	n.withdraw(p.newest)
 	p.replace(m.Node, n)
 	return n, nil
 }
@@ -74,6 +76,19 @@ func (p *pool) reconcile(t *ring.Table) {
 			p.replace(id, nil)
 		}
 	}
+}
+
+// withdraw gives back the requests that wait at a node for a partition which t has led by another, and returns how many.
+func (p *pool) withdraw(t *ring.Table) int {
+	p.mu.Lock()
+	p.newest = t
+	nodes := *p.nodes.Load()
+	p.mu.Unlock()
+	count := 0
+	for _, n := range nodes {
+		count += n.withdraw(t)
+	}
+	return count
 }
 
 // replace puts n in id's place, nil for nobody, and closes who was there. Called with mu held.

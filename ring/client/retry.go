@@ -19,53 +19,18 @@ const (
 	leastRetryAfter = 100 * time.Millisecond
 )
 
-// verdict is what an error calls for.
-type verdict uint8
-
-const (
-	giveUp  verdict = iota // the error is the answer
-	unknown                // it may have happened: never tried again here
-	again                  // nothing has happened: after a pause
-	reroute                // nothing has happened, and another node is primary: as soon as it is known who
-)
-
-// judgeRetry decides by the rules:
-//
-//	answered NOT_PRIMARY, STALE_EPOCH      the node logged nothing: ask the right one
-//	answered BUSY, UNAVAILABLE             the node logged nothing: later
-//	not sent                               nothing happened: later
-//	answered OUTCOME_UNKNOWN, or lost      a read: later. A mutation: the caller must know
-//	the caller's time is up, after sending the same; a read just fails
-//	anything else                          is the answer
-func (q *call) judgeRetry(o *outcome) verdict {
-	if o.final {
-		return giveUp
-	}
-	code := o.err.Code
-	ended := code == kverr.Deadline || code == kverr.Canceled
-	switch {
-	case o.sent && q.mutation:
-		return unknown
-	case o.sent && !ended:
-		return again
-	case code == kverr.NotPrimary || code == kverr.StaleEpoch:
-		return reroute
-	case code == kverr.Busy || code == kverr.Unavailable || code == kverr.NotLeader:
-		return again
-	case code == kverr.OutcomeUnknown && !q.mutation:
-		return again
-	}
-	return giveUp
-}
-
-// retry returns nil when another attempt should be made now, having paused before it, or the error to give the caller.
-func (c *Client) retry(ctx context.Context, q *call, o *outcome, b *backoff, deadline time.Time) error {
+// retry returns nil when another attempt should be made now, having paused before it, or the error to give the caller. The rules
+// are judgeRetry's.
+func (c *Client) retry(ctx context.Context, q *call, o *outcome, w *waiter, b *backoff) error {
 	v := q.judgeRetry(o)
 	switch v {
 	case giveUp:
 		return o.err
 	case unknown:
-		return kverr.Newf(kverr.OutcomeUnknown, "the request was sent to node %s and not answered: %s", q.node, o.err.Error())
+		return q.unknownError(o.err)
+	case renew:
+		q.renewed++
+		c.newRequestID(q, w)
 	}
 	c.overlay(o.configuration)
 	known := c.newer(q)
@@ -78,23 +43,36 @@ func (c *Client) retry(ctx context.Context, q *call, o *outcome, b *backoff, dea
 		c.askMaster(q)
 	}
 	d := b.atLeast(o.err.RetryAfter)
-	if time.Until(deadline) < d+retryMargin {
-		return giveUpError(o.err, d)
+	if time.Until(w.deadline) < d+retryMargin {
+		return q.giveUpError(o.err, d)
 	}
-	if !q.waits {
-		if !c.waiting.enter(q.node) {
-			e := giveUpError(o.err, d)
-			e.Message += "; not tried again, since as many requests as may are waiting already"
-			return e
-		}
-		q.waits, q.waitsFor = true, q.node
+	if err := c.takePlace(q, o, d); err != nil {
+		return err
 	}
 	if !c.pauseOrNews(ctx, q, d, known) {
 		e := contextError(ctx)
 		e.Message += "; the last attempt: " + o.err.Error()
+		if q.doubt {
+			return q.unknownError(e)
+		}
 		return e
 	}
 	return nil
+}
+
+// takePlace takes one of the places for requests that wait, the first time. A request in doubt needs none: there are no more of
+// those than were on the wire, and to let go of one leaves its caller with an unknown outcome.
+func (c *Client) takePlace(q *call, o *outcome, d time.Duration) error {
+	if q.waits || q.doubt {
+		return nil
+	}
+	if c.waiting.enter(q.node) {
+		q.waits, q.waitsFor = true, q.node
+		return nil
+	}
+	e := q.giveUpError(o.err, d)
+	e.Message += "; not tried again, since as many requests as may are waiting already"
+	return e
 }
 
 // askMaster has the coordinators asked who is primary.
@@ -107,7 +85,10 @@ func (c *Client) askMaster(q *call) {
 }
 
 // giveUpError is err for a caller whose time does not suffice for another attempt, or who may not wait for one.
-func giveUpError(err *kverr.Error, next time.Duration) *kverr.Error {
+func (q *call) giveUpError(err *kverr.Error, next time.Duration) *kverr.Error {
+	if q.doubt {
+		return q.unknownError(err)
+	}
 	e := *err
 	e.RetryAfter = max(next, leastRetryAfter)
 	switch e.Code {

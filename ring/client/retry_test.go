@@ -165,20 +165,6 @@ func TestRefusalsAreTriedAgainUnderOneRequestID(t *testing.T) {
 	}
 }
 
-func TestUnknownOutcome(t *testing.T) {
-	h, seen := recorded(failing(1, kverr.OutcomeUnknown))
-	c, n, _ := cluster(t, Config{}, h)
-	res, err := c.Put(t.Context(), []byte("k"), nil)
-	requireCode(t, kverr.OutcomeUnknown, err)
-	require.Equal(t, 1, res.Attempts, "a mutation is not tried again")
-	<-seen
-
-	n.handle(failing(1, kverr.OutcomeUnknown))
-	v, err := c.Get(t.Context(), []byte("k"))
-	require.NoError(t, err)
-	require.Equal(t, 2, v.Attempts, "a read is")
-}
-
 func TestGivingUpSaysWhenToComeBack(t *testing.T) {
 	c, n, _ := cluster(t, Config{}, failing(1<<60, kverr.Busy))
 	for code, want := range map[kverr.Code]kverr.Code{

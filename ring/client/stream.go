@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/kringdb/kring/proto/codec"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
 )
 
 // Bounds of one stream. The window is what a node accepts unanswered on a stream by default, so that it has no reason to
@@ -35,18 +37,24 @@ const (
 //  3. The receiver finds each answer's waiter and wakes its caller.
 //
 // It opens at the first request and again after a failure, as long as there is something to send. When it breaks, what was in
-// frames fails as sent; what was queued goes out on the next stream, or fails as unsent if that does not open.
+// frames fails as sent; what was queued goes out on the next stream, or fails as unsent if that does not open. A stream whose far
+// end hangs is broken here, see watch; requests for partitions that the table has moved elsewhere are given back, see withdraw.
 type batchStream struct {
+	node   ring.NodeID
 	open   func(context.Context) (grpc.BidiStreamingClient[kringv1.BatchRequest, kringv1.BatchResponse], error)
-	frames *atomic.Uint64 // counts those sent
+	alive  func(context.Context) error // asks the far end for a sign of life
+	silent time.Duration               // without any answer after which alive is asked
+	frames *atomic.Uint64              // counts those sent
 
 	wake chan struct{} // capacity 1: a token while the sender should look again
 
 	mu        sync.Mutex
+	table     *ring.Table // as of the last withdraw; nil before
 	queue     queue
 	onWire    map[uint64]wireEntry // by Request.id
 	wireBytes int                  // sum over onWire
 	lastID    uint64
+	answers   uint64       // frames of them received; only ever compared with itself
 	sleeping  bool         // the sender waits for wake
 	broken    bool         // the receiver has ended
 	refusing  *kverr.Error // set while there is no stream and none will be tried soon, and for good once closed
@@ -65,11 +73,14 @@ type wireEntry struct {
 	bytes  int
 }
 
-func newBatchStream(client kringv1.DataServiceClient, frames *atomic.Uint64) *batchStream {
+func newBatchStream(node ring.NodeID, conn grpc.ClientConnInterface, silent time.Duration, frames *atomic.Uint64) *batchStream {
 	return &batchStream{
+		node: node,
 		open: func(ctx context.Context) (grpc.BidiStreamingClient[kringv1.BatchRequest, kringv1.BatchResponse], error) {
-			return client.Batch(ctx)
+			return kringv1.NewDataServiceClient(conn).Batch(ctx)
 		},
+		alive:  func(ctx context.Context) error { return signOfLife(ctx, conn) },
+		silent: silent,
 		frames: frames,
 		wake:   make(chan struct{}, 1),
 		onWire: map[uint64]wireEntry{},
@@ -91,6 +102,9 @@ func (s *batchStream) run(ctx context.Context) {
 		d := b.next()
 		s.refuse(kverr.Retry(kverr.Unavailable, d, err.Error()))
 		if !pause(ctx, d) {
+			break
+		}
+		if errors.Is(err, errSilent) && !s.awaitLife(ctx) {
 			break
 		}
 		s.accept()
@@ -129,6 +143,13 @@ func (s *batchStream) session(ctx context.Context) (answered bool, err error) {
 	s.mu.Lock()
 	s.broken = false
 	s.mu.Unlock()
+	var watching sync.WaitGroup
+	hangs := false
+	watching.Go(func() {
+		if hangs = s.watch(ctx); hangs {
+			cancel()
+		}
+	})
 	received := make(chan error, 1)
 	go func() {
 		var err error
@@ -141,8 +162,12 @@ func (s *batchStream) session(ctx context.Context) (answered bool, err error) {
 	cancel()
 	// The receiver's error says why the stream ended; the sender only learns that it did.
 	lost := lostError(<-received)
-	if closed.Err() != nil {
+	watching.Wait()
+	switch {
+	case closed.Err() != nil:
 		lost = errMoved
+	case hangs:
+		answered, lost = false, errSilent
 	}
 	s.failOnWire(lost)
 	return answered, lost
@@ -197,6 +222,7 @@ func (s *batchStream) dispatch(responses []*kringv1.Response, ready []*waiter) [
 	through := s.through.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.answers++
 	for _, r := range responses {
 		e, ok := s.onWire[r.GetId()]
 		if !ok || r.GetId() > through {

@@ -15,6 +15,7 @@ import (
 	"github.com/kringdb/kring/proto/codec"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
 )
 
 // script is the far end of a batchStream under the test's hand: every frame waits until the test takes it.
@@ -76,9 +77,12 @@ func (s *scriptedStream) answer(requests ...*kringv1.Request) {
 	s.answers <- r
 }
 
-func newScript(t *testing.T) *script {
+func newScript(t *testing.T) *script { return newScriptWith(t, func(*batchStream) {}) }
+
+// newScriptWith has change set the stream up before it runs.
+func newScriptWith(t *testing.T, change func(*batchStream)) *script {
 	s := &script{opens: make(chan error), opened: make(chan *scriptedStream, 1)}
-	s.stream = newBatchStream(nil, &s.frames)
+	s.stream = newBatchStream("n1", nil, time.Minute, &s.frames)
 	s.stream.open = func(ctx context.Context) (
 		grpc.BidiStreamingClient[kringv1.BatchRequest, kringv1.BatchResponse], error,
 	) {
@@ -97,6 +101,7 @@ func newScript(t *testing.T) *script {
 		s.opened <- one
 		return one, nil
 	}
+	change(s.stream)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { s.stream.run(ctx) })
@@ -121,11 +126,15 @@ type sending struct {
 }
 
 // send starts a request for key and returns once the stream has it.
-func (s *script) send(t *testing.T, key string) *sending {
+func (s *script) send(t *testing.T, key string) *sending { return s.sendTo(t, key, &ring.Partition{}) }
+
+// sendTo is send for a partition as it is configured.
+func (s *script) sendTo(t *testing.T, key string, p *ring.Partition) *sending {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	w := &waiter{done: make(chan struct{}, 1), deadline: time.Now().Add(time.Minute)}
 	w.request.Key, w.bytes = []byte(key), len(key)
+	w.request.Partition, w.request.Epoch = uint32(p.ID), uint64(p.Epoch)
 	q := &sending{w: w, cancel: cancel, ended: make(chan struct{})}
 	before := s.known()
 	go func() {
@@ -272,7 +281,7 @@ func TestLeavingAfterTheAnswerTakesTheAnswer(t *testing.T) {
 }
 
 func TestFramesAndWindowAreBounded(t *testing.T) {
-	s := newBatchStream(nil, new(atomic.Uint64))
+	s := newBatchStream("n1", nil, time.Minute, new(atomic.Uint64))
 	deadline := time.Now().Add(time.Minute)
 	push := func(n, bytes int) {
 		for range n {

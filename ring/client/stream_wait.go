@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
 )
 
 // do sends w and waits for its answer. When it returns, the stream does not know w any more and reads neither its key nor
@@ -30,6 +31,9 @@ func (s *batchStream) enqueue(w *waiter) *kverr.Error {
 	defer s.mu.Unlock()
 	if s.refusing != nil {
 		return s.refusing
+	}
+	if s.elsewhere(w) {
+		return errWithdrawn
 	}
 	w.state = waiterQueued
 	s.queue.push(w)
@@ -80,6 +84,47 @@ func (s *batchStream) failOnWire(err *kverr.Error) {
 	s.wireBytes = 0
 	s.mu.Unlock()
 	wakeAll(ready)
+}
+
+// withdraw gives the waiters for partitions that t has led by another node back to their callers, to be sent again, and refuses
+// such until it is given another table; what the node may still answer to them is for nobody. It returns how many it gave back.
+func (s *batchStream) withdraw(t *ring.Table) int {
+	var ready []*waiter
+	back := func(w *waiter, sent bool) {
+		w.err, w.sent, w.state = errWithdrawn, sent, waiterDone
+		ready = append(ready, w)
+	}
+	s.mu.Lock()
+	s.table = t
+	for w := s.queue.first; w != nil; {
+		next := w.next
+		if s.elsewhere(w) {
+			s.queue.remove(w)
+			back(w, false)
+		}
+		w = next
+	}
+	for id, e := range s.onWire {
+		if e.waiter != nil && s.elsewhere(e.waiter) {
+			s.onWire[id] = wireEntry{nil, e.bytes}
+			back(e.waiter, true)
+		}
+	}
+	s.mu.Unlock()
+	if len(ready) > 0 {
+		s.awaitEncoded()
+		wakeAll(ready)
+	}
+	return len(ready)
+}
+
+// elsewhere reports whether w was routed here by an older configuration than one that names another primary. Called with mu held.
+func (s *batchStream) elsewhere(w *waiter) bool {
+	if s.table == nil {
+		return false
+	}
+	p := s.table.Partition(ring.PartitionID(w.request.GetPartition()))
+	return p != nil && p.Epoch > ring.Epoch(w.request.GetEpoch()) && p.Primary.Node != s.node
 }
 
 // refuse fails what is queued, and what comes until accept.

@@ -48,6 +48,7 @@ func getWaiter() *waiter { return waiters.Get().(*waiter) }
 func putWaiter(w *waiter) {
 	w.request.Key, w.request.Value, w.request.RequestId = nil, nil, nil
 	w.request.Attributes, w.request.Condition = nil, nil
+	w.request.IdempotencyKey, w.request.IdempotencyHash = nil, nil
 	w.clear()
 	waiters.Put(w)
 }

@@ -107,7 +107,7 @@ func TestPlacesAreKeptBetweenAttempts(t *testing.T) {
 func TestEveryWayOutGivesThePlaceBack(t *testing.T) {
 	c, n, _ := cluster(t, Config{}, nil)
 	for name, h := range map[string]handler{
-		"served": failing(2, kverr.Busy), "unknown": first(kverr.Busy, kverr.OutcomeUnknown), "bad": first(kverr.Busy, kverr.BadRequest),
+		"served": failing(2, kverr.Busy), "unknown": forgetting(failing(1, kverr.Busy)), "bad": first(kverr.Busy, kverr.BadRequest),
 	} {
 		n.handle(h)
 		_, err := c.Put(t.Context(), []byte("k"), nil)
@@ -115,6 +115,38 @@ func TestEveryWayOutGivesThePlaceBack(t *testing.T) {
 		require.Zero(t, c.Stats().Waiting, name)
 	}
 	require.Zero(t, c.Stats().WaitRefused)
+}
+
+// forgetting answers what next would let succeed with the news that nobody knows any more.
+func forgetting(next handler) handler {
+	return func(r *kringv1.Request) (*kringv1.Response, error) {
+		resp, err := next(r)
+		if err == nil && resp.GetCode() == 0 {
+			resp = &kringv1.Response{Code: kverr.OutcomeUnknown, Forgotten: true}
+		}
+		return resp, err
+	}
+}
+
+// TestInDoubtWaitsWithoutAPlace: a mutation that may have happened is not given up because others wait already.
+func TestInDoubtWaitsWithoutAPlace(t *testing.T) {
+	n := startNode(t, "n1", refusing)
+	c := open(t, Config{MaxWaiting: 1, Timeout: time.Hour}, startCoordinator(t, tableOf(1, n)))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := c.Get(ctx, []byte("k"))
+		ended <- err
+	}()
+	require.Eventually(t, func() bool { return c.Stats().Waiting == 1 }, 5*time.Second, time.Millisecond)
+
+	n.handle(failing(3, kverr.OutcomeUnknown))
+	res, err := c.Put(t.Context(), []byte("k"), nil)
+	require.NoError(t, err)
+	require.Equal(t, 4, res.Attempts)
+	require.Zero(t, c.Stats().WaitRefused)
+	cancel()
+	requireCode(t, kverr.Canceled, <-ended)
 }
 
 // first answers with these codes in order, the last for good.
