@@ -25,6 +25,8 @@ func inTurn(answers ...*kringv1.Response) handler {
 	}
 }
 
+var forgottenAnswer = &kringv1.Response{Code: kverr.OutcomeUnknown, Forgotten: true}
+
 func answered(code kverr.Code, committed uint64) *kringv1.Response {
 	return &kringv1.Response{Code: code, Committed: committed, RetryAfterMillis: 1}
 }
@@ -81,6 +83,17 @@ func TestRequestThatIsTooOldGetsANewID(t *testing.T) {
 	require.EqualValues(t, 1, two.GetAttempt())
 	require.EqualValues(t, 40, two.GetKnownCommitted())
 
+	// So does a repeat that is forgotten, if all before it were refused.
+	h, seen = recorded(inTurn(answered(kverr.Busy, 0), forgottenAnswer, &kringv1.Response{Version: 42}))
+	n.handle(h)
+	_, err = c.Put(t.Context(), []byte("k"), nil)
+	require.NoError(t, err)
+	one, two = <-seen, <-seen
+	require.Equal(t, one.GetRequestId(), two.GetRequestId())
+	two = <-seen
+	require.NotEqual(t, one.GetRequestId(), two.GetRequestId())
+	require.EqualValues(t, 1, two.GetAttempt())
+
 	n.handle(inTurn(answered(kverr.RequestTooOld, 0)))
 	res, err := c.Put(t.Context(), []byte("k"), nil)
 	requireCode(t, kverr.RequestTooOld, err)
@@ -99,7 +112,7 @@ func TestUnknownOutcome(t *testing.T) {
 	require.Equal(t, 3, res.Attempts)
 	require.Equal(t, (<-seen).GetRequestId(), (<-seen).GetRequestId())
 
-	n.handle(inTurn(answered(kverr.OutcomeUnknown, 0), &kringv1.Response{Code: kverr.OutcomeUnknown, Forgotten: true}))
+	n.handle(inTurn(answered(kverr.OutcomeUnknown, 0), forgottenAnswer))
 	res, err = c.Put(t.Context(), []byte("k"), nil)
 	e := requireCode(t, kverr.OutcomeUnknown, err)
 	require.Contains(t, e.Message, "2 times")

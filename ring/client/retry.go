@@ -25,6 +25,9 @@ func (c *Client) retry(ctx context.Context, q *call, o *outcome, w *waiter, b *b
 	v := q.judgeRetry(o)
 	switch v {
 	case giveUp:
+		if o.forgotten {
+			return kverr.New(kverr.RequestTooOld, o.err.Message)
+		}
 		return o.err
 	case unknown:
 		return q.unknownError(o.err)
@@ -92,7 +95,7 @@ func (q *call) giveUpError(err *kverr.Error, next time.Duration) *kverr.Error {
 	e := *err
 	e.RetryAfter = max(next, leastRetryAfter)
 	switch e.Code {
-	case kverr.NotPrimary, kverr.StaleEpoch, kverr.NotLeader, kverr.OutcomeUnknown:
+	case kverr.NotPrimary, kverr.StaleEpoch, kverr.NotLeader, kverr.OutcomeUnknown, kverr.RequestTooOld:
 		// How this cluster routes is not the caller's business; that it may come back is.
 		e.Code, e.Message = kverr.Unavailable, "no node answers for this partition yet: "+err.Error()
 	}

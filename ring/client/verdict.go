@@ -28,26 +28,30 @@ const (
 //	----------------------------------------------------------------------------------------------
 //	NOT_PRIMARY, STALE_EPOCH                the right node, at once        the same
 //	BUSY, UNAVAILABLE, NOT_LEADER           again                          again
-//	OUTCOME_UNKNOWN, or no answer           again                          again, unless forgotten
+//	OUTCOME_UNKNOWN, or no answer           again                          again
 //	INTERNAL, CORRUPT                       the answer; mutations: again   again
-//	REQUEST_TOO_OLD                         under a new id, a few times    unknown
+//	REQUEST_TOO_OLD, or forgotten           under a new id, a few times    unknown
 //	PRECONDITION_FAILED, NOT_A_NUMBER,
 //	NOT_FOUND, IDEMPOTENCY_MISMATCH         the answer                     the answer: the id is not in the log
 //	any other refusal                       the answer                     again: it says nothing of earlier attempts
 //	the caller's time is up                 the answer; mutations that     unknown
 //	                                        were sent: unknown
 //
+// REQUEST_TOO_OLD, to a first attempt, and OUTCOME_UNKNOWN marked forgotten, to a repeat, say that this attempt was not logged: the
+// node's memory does not reach back to what the client knew before the first.
+//
 // "Again" ends with the caller's time: then a request in doubt is OUTCOME_UNKNOWN, and any other what it was refused with.
 func (q *call) judgeRetry(o *outcome) verdict {
-	if q.mutation && (o.sent || leavesDoubt(o.err.Code)) {
+	code := o.err.Code
+	if o.forgotten {
+		code = kverr.RequestTooOld
+	}
+	if q.mutation && (o.sent || leavesDoubt(code)) {
 		q.doubt = true
 	}
-	code := o.err.Code
 	switch {
 	case code == kverr.Deadline || code == kverr.Canceled:
 		return q.settled(giveUp)
-	case o.forgotten:
-		return q.settled(again)
 	case o.full:
 		// No room here for another request: one that is in doubt gets to wait for it.
 		if q.doubt {

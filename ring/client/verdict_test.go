@@ -31,7 +31,7 @@ func TestVerdicts(t *testing.T) {
 		{failed(kverr.Unavailable), again, again, again, false},
 		{failed(kverr.NotLeader), again, again, again, false},
 		{failed(kverr.OutcomeUnknown), again, again, again, true},
-		{forgottenOutcome, again, unknown, unknown, true},
+		{forgottenOutcome, giveUp, renew, unknown, false},
 		{lost(kverr.Unavailable), again, again, again, true},
 		{failed(kverr.Internal), giveUp, again, again, true},
 		{failed(kverr.Corrupt), giveUp, again, again, true},
@@ -96,7 +96,6 @@ func TestNoErrorSaysNothingHappenedWhenItMay(t *testing.T) {
 				o = failed(kverr.RequestTooOld)
 			case 6:
 				o = forgottenOutcome
-				lately = true // the answer is only given to what may have been
 			}
 			v := q.judgeRetry(&o)
 			err := o.err

@@ -107,7 +107,7 @@ func TestPlacesAreKeptBetweenAttempts(t *testing.T) {
 func TestEveryWayOutGivesThePlaceBack(t *testing.T) {
 	c, n, _ := cluster(t, Config{}, nil)
 	for name, h := range map[string]handler{
-		"served": failing(2, kverr.Busy), "unknown": forgetting(failing(1, kverr.Busy)), "bad": first(kverr.Busy, kverr.BadRequest),
+		"served": failing(2, kverr.Busy), "unknown": inTurn(answered(kverr.Busy, 0), answered(kverr.OutcomeUnknown, 0), forgottenAnswer), "bad": first(kverr.Busy, kverr.BadRequest),
 	} {
 		n.handle(h)
 		_, err := c.Put(t.Context(), []byte("k"), nil)
@@ -115,17 +115,6 @@ func TestEveryWayOutGivesThePlaceBack(t *testing.T) {
 		require.Zero(t, c.Stats().Waiting, name)
 	}
 	require.Zero(t, c.Stats().WaitRefused)
-}
-
-// forgetting answers what next would let succeed with the news that nobody knows any more.
-func forgetting(next handler) handler {
-	return func(r *kringv1.Request) (*kringv1.Response, error) {
-		resp, err := next(r)
-		if err == nil && resp.GetCode() == 0 {
-			resp = &kringv1.Response{Code: kverr.OutcomeUnknown, Forgotten: true}
-		}
-		return resp, err
-	}
 }
 
 // TestInDoubtWaitsWithoutAPlace: a mutation that may have happened is not given up because others wait already.
