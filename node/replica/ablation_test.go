@@ -116,7 +116,9 @@ var ablations = []ablation{
 	{rule: "1", what: "a silent replica is left out at once", seeds: 500, onAfter: func(n *simNode, _ Event) {
 		eachMember(n, func(p *partition, m *member) { m.inSync = m.inSync && (p.role != rolePrimary || n.core.usable(m.peer)) })
 	}},
-	{rule: "2", what: "an addition counts once decided", seeds: 4000, profile: deposing, countsLate: true},
+	{rule: "2", what: "an addition counts once decided", seeds: 4000, profile: deposing, countsLate: true, onAfter: func(n *simNode, _ Event) {
+		eachMember(n, func(p *partition, m *member) { m.inSync = m.inSync && p.config.IsInSync(m.peer.replica) })
+	}},
 	{rule: "3", what: "anybody is promoted", seeds: 500, profile: deposing, promotesAnyof: true},
 	{rule: "4", what: "changes without compare-and-set", seeds: 1000, profile: deposing, races: true},
 	{rule: "5", what: "lower epochs are acked", seeds: 1000, profile: deposing, onReceive: ackLowerEpochs},
@@ -150,7 +152,7 @@ var ablations = []ablation{
 			p.grantUntil = min(p.grantUntil, n.assumed)
 		}
 	}},
-	{rule: "13", what: "a restarted replica assumes no grant", first: 350, seeds: 6000, profile: deposing, onStart: func(n *simNode) {
+	{rule: "13", what: "a restarted replica assumes no grant", first: 6900, seeds: 6000, profile: deposing, onStart: func(n *simNode) {
 		for _, p := range n.core.all {
 			p.grantUntil = 0
 		}
@@ -179,7 +181,7 @@ var ablations = []ablation{
 			for i := range p.waits {
 				p.waits[i].seq, p.waits[i].barrier = 0, 0
 			}
-			n.core.release(p)
+			n.core.releaseWaits(p)
 		}
 	}},
 	{rule: "(clocks)", what: "acks echo an earlier primary's clock", seeds: 100, onAfter: func(n *simNode, _ Event) {

@@ -23,14 +23,21 @@ func (c *Core) receiveAppend(q *peer, sentAt Time, a *Append) {
 	if p.role != roleBackup || p.primary != q {
 		return // a member of another epoch, or not yet told that it is one
 	}
+	if c.idlesAsJoiner(p) {
+		return
+	}
 	p.ackSentAt = max(p.ackSentAt, sentAt)
 	p.ackBarrier = max(p.ackBarrier, a.Barrier)
 	p.grantUntil = max(p.grantUntil, c.now.add(c.cfg.grant()))
 	before := c.position
-	if p.matches(a) {
+	switch {
+	case a.FetchSnapshot:
+		c.wantSnapshot(p, a)
+	case p.matches(a):
 		c.appendEntries(p, a)
+		c.voidFetch(p)
 		c.commitTo(p, min(a.Committed, p.matched))
-	} else {
+	default:
 		p.mismatch = true
 	}
 	if c.position == before {
@@ -79,9 +86,9 @@ func (c *Core) refuse(q *peer, id ring.PartitionID) {
 }
 
 // matches reports whether our log agrees with the primary's up to a.PrevSeq. If not, hint is where to try next: always
-// below PrevSeq, so that the search ends; at or below applied everything is committed and must match.
+// below PrevSeq, so that the search ends; at or below committed everything must match.
 func (p *partition) matches(a *Append) bool {
-	if a.PrevSeq <= max(p.applied, p.matched) {
+	if a.PrevSeq <= max(p.committed, p.matched) {
 		return true
 	}
 	if a.PrevSeq > p.last {
@@ -91,7 +98,7 @@ func (p *partition) matches(a *Append) bool {
 	if a.PrevEpoch != 0 && p.epochAt(a.PrevSeq) == a.PrevEpoch {
 		return true
 	}
-	p.hint = max(p.applied, p.runStart(a.PrevSeq)-1)
+	p.hint = max(p.committed, p.runStart(a.PrevSeq)-1)
 	return false
 }
 
@@ -103,7 +110,7 @@ func (c *Core) appendEntries(p *partition, a *Append) {
 			return // not a run: a defect of the sender; what came before stands
 		}
 		if e.Seq <= p.last {
-			if e.Seq <= p.applied || p.epochAt(e.Seq) == e.Epoch {
+			if e.Seq <= p.committed || p.epochAt(e.Seq) == e.Epoch {
 				p.matched = max(p.matched, e.Seq)
 				continue
 			}
@@ -158,7 +165,7 @@ func (c *Core) receiveBeacon(q *peer, b *Beacon) {
 
 // applySoon puts p in line for TakeApplies.
 func (c *Core) applySoon(p *partition) {
-	if p.queued >= p.committed {
+	if p.queued >= p.committed || p.flipping() {
 		return
 	}
 	if !p.applyDue {
@@ -173,6 +180,12 @@ func (c *Core) applySoon(p *partition) {
 func (c *Core) TakeApplies(batch []Apply, maxBytes int) ([]Apply, error) {
 	for len(c.applies) > 0 && maxBytes > 0 {
 		p := c.applies[0]
+		if p.flipping() {
+			p.applyDue = false
+			c.applies[0] = nil
+			c.applies = c.applies[1:]
+			continue // what it has is about to be replaced
+		}
 		var err error
 		if batch, maxBytes, err = c.takeFrom(p, batch, maxBytes); err != nil {
 			return batch, err
@@ -239,9 +252,15 @@ func (c *Core) appliedBatch(batch []Apply) {
 		}
 	}
 	for i := range batch {
-		if p := c.partitions[batch[i].Partition]; p.leads() {
+		switch p := c.partitions[batch[i].Partition]; {
+		case p.leads():
 			c.openIfReady(p)
-			c.release(p)
+			c.releaseWaits(p)
+			if p.closing != nil {
+				c.wish(p)
+			}
+		case p.flipping():
+			c.flipIfReady(p)
 		}
 	}
 }

@@ -15,7 +15,7 @@ type memoryDisk struct{}
 
 func (memoryDisk) Head(ring.PartitionID, []byte) (uint64, bool, error) { return 0, false, nil }
 func (memoryDisk) Entries(ring.PartitionID, uint64, uint64, int) ([][]byte, error) {
-	return nil, errSimTrimmed
+	return nil, ErrTrimmed
 }
 
 // wires is three cores whose frames, syncs and applies happen at once.

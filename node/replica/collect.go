@@ -1,6 +1,10 @@
 package replica
 
-import "github.com/kringdb/kring/ring"
+import (
+	"errors"
+
+	"github.com/kringdb/kring/ring"
+)
 
 // Collect fills f with what is due to a peer, at most about Config.MaxFrameBytes of entries, and reports whether more is
 // left. Call it when a frame can go out at once: f.SentAt is now. Nothing due leaves f empty.
@@ -34,6 +38,10 @@ func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err erro
 		}
 		used, err := c.collectAppend(p, m, f, room)
 		if err != nil {
+			m.due = true
+			q.due = append(q.due, due[i:]...)
+			clear(due)
+			q.spare = due[:0]
 			return false, err
 		}
 		room -= used
@@ -68,6 +76,7 @@ func (c *Core) collectAppend(p *partition, m *member, f *Frame, room int) (used 
 	if m.inFlight {
 		return 0, nil
 	}
+	m.needsSnapshot = false
 	a := Append{
 		Partition: p.id,
 		Epoch:     p.config.Epoch,
@@ -85,7 +94,7 @@ func (c *Core) collectAppend(p *partition, m *member, f *Frame, room int) (used 
 		return 0, err
 	}
 	m.next += uint64(len(a.Entries))
-	m.inFlight = m.probing
+	m.inFlight = m.probing || m.needsSnapshot
 	if m.match+1 == m.next-uint64(len(a.Entries)) {
 		m.progress = c.now // nothing older is out: the wait for an ack starts here
 	}
@@ -107,6 +116,11 @@ func (c *Core) entriesFor(p *partition, m *member, a *Append, room int) (used in
 		return used, nil
 	}
 	encoded, err := c.disk.Entries(p.id, m.next, min(p.last, p.tailBase), room)
+	if errors.Is(err, ErrTrimmed) {
+		// An in-sync member is never asked to go back that far: it has all that is committed, and only that is trimmed.
+		m.needsSnapshot, a.FetchSnapshot = true, !m.inSync
+		return 0, nil
+	}
 	for _, b := range encoded {
 		a.Entries = append(a.Entries, Encoded{Bytes: b})
 		used += len(b)

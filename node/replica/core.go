@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,6 +26,11 @@ type Config struct {
 	RequestsFor time.Duration // request ids are remembered for at least so long, in hybrid time. Default 10 s
 	MaxRequests int           // request ids remembered, of all partitions, 56 bytes each; more only while uncommitted. Default 1,048,576
 	MaxAttempts int           // repeated requests remembered, Busy past it. Default 262,144
+
+	// Settings of the cluster, told by Configure where they are not known at start. No removal is asked for that would leave
+	// fewer than MinInSync; 0: not known, and none is asked for.
+	MinInSync int
+	Replicas  int
 }
 
 // DefaultConfig is a Config without Self and Boot.
@@ -59,6 +65,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("replica: beacon interval %v must be at most half the lease of %v (default a quarter)", c.BeaconEvery, c.Lease)
 	case c.SilentAfter <= c.BeaconEvery:
 		return fmt.Errorf("replica: silent-after %v must exceed the beacon interval of %v", c.SilentAfter, c.BeaconEvery)
+	case c.MinInSync < 0 || c.Replicas < 0 || c.MinInSync > c.Replicas && c.Replicas > 0:
+		return fmt.Errorf("replica: min in-sync %d must be 0 (not known) to the number of replicas, %d", c.MinInSync, c.Replicas)
 	case c.ResendAfter <= 0 || c.MaxTail <= 0 || c.MaxTailBytes <= 0 || c.MaxFrameBytes <= 0:
 		return fmt.Errorf("replica: resend-after %v, max tail %d, its bytes %d and max frame bytes %d must be positive",
 			c.ResendAfter, c.MaxTail, c.MaxTailBytes, c.MaxFrameBytes)
@@ -75,11 +83,15 @@ func (c *Config) grant() time.Duration {
 	return time.Duration(float64(c.Lease) * (1 + c.Drift/2) / (1 - c.Drift/2))
 }
 
+// ErrTrimmed is what Disk.Entries' error wraps where the log no longer holds the entry asked for.
+var ErrTrimmed = errors.New("the log no longer holds the entry")
+
 // Disk is what the core reads of its node's store.
 type Disk interface {
 	// Head is the applied state of a key: its version, and whether it exists.
 	Head(p ring.PartitionID, key []byte) (version uint64, exists bool, err error)
-	// Entries gives encoded entries from..to of a partition's log, at least one, as many as fit maxBytes.
+	// Entries gives encoded entries from..to of a partition's log, at least one, as many as fit maxBytes. The error wraps
+	// ErrTrimmed if from is no longer in it.
 	Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error)
 }
 
@@ -108,6 +120,10 @@ type Core struct {
 	synced   uint64
 	marks    fifo[mark]
 
+	leaving  bool // see Leave
+	lastTick Time
+	awake    Time // since when this node has been running without a pause that others could not answer in
+
 	applies []*partition // with committed entries not yet taken
 	active  []*partition // with requests waiting or entries unacked: looked at each tick
 }
@@ -126,7 +142,7 @@ func New(cfg Config, disk Disk, wall func() uint64, recovered []entry.Recovered,
 		return nil, err
 	}
 	c := &Core{
-		cfg: cfg, disk: disk, wall: wall, now: now,
+		cfg: cfg, disk: disk, wall: wall, now: now, awake: now, lastTick: now,
 		partitions: make(map[ring.PartitionID]*partition),
 		peers:      make(map[ring.Replica]*peer),
 		attempts:   make(map[entry.RequestID]attemptMark),
@@ -211,6 +227,9 @@ func (c *Core) Step(now Time, ev Event) {
 	case *Tick:
 		c.tick()
 	case *Configure:
+		if ev.MinInSync > 0 {
+			c.cfg.MinInSync, c.cfg.Replicas = ev.MinInSync, ev.Replicas
+		}
 		for i := range ev.Partitions {
 			c.configure(&ev.Partitions[i])
 		}
@@ -218,6 +237,16 @@ func (c *Core) Step(now Time, ev Event) {
 		c.peerUp(ev)
 	case *PeerDown:
 		c.peer(ev.Peer).connected = false
+	case *Release:
+		c.release(ev)
+	case *Leave:
+		c.leave()
+	case *Installing:
+		c.installing(ev)
+	case *Installed:
+		c.installed(ev)
+	case *InstallFailed:
+		c.installFailed(ev)
 	default:
 		panic(fmt.Sprintf("replica: unknown event %T", ev))
 	}
@@ -229,11 +258,12 @@ func (c *Core) record(p *partition, r entry.Record) {
 	c.position++
 	c.Out.Records = append(c.Out.Records, r)
 	m := mark{position: c.position, p: p, rewrites: p.rewrites}
-	if r.Kind == entry.RecordEntry {
+	switch r.Kind {
+	case entry.RecordEntry, entry.RecordFlip:
 		m.seq = r.Seq
-	}
-	if r.Kind == entry.RecordPromise {
+	case entry.RecordPromise:
 		p.promisePosition = c.position
+	default:
 	}
 	c.marks.push(m)
 }
@@ -259,6 +289,7 @@ func (c *Core) syncedTo(position uint64) {
 		case rolePrimary, roleOpening:
 			if m.position == m.p.promisePosition {
 				c.sendDueAll(m.p)
+				c.releaseWaits(m.p)
 			}
 			c.advanceCommit(m.p)
 		case roleNone:
@@ -283,8 +314,13 @@ func (c *Core) add(p *partition) {
 
 // tick looks at peers and at active partitions only: an idle partition costs nothing.
 func (c *Core) tick() {
-	for _, r := range c.order {
-		c.beaconIfDue(r)
+	if c.now-c.lastTick > Time(c.cfg.BeaconEvery) {
+		c.awake = c.now // this node was paused: that others have been silent meanwhile says nothing of them
+	}
+	c.lastTick = c.now
+	for _, q := range c.order {
+		c.beaconIfDue(q)
+		c.noticeSilence(q)
 	}
 	keep := c.active[:0]
 	for _, p := range c.active {
@@ -293,7 +329,11 @@ func (c *Core) tick() {
 			c.openIfReady(p)
 			c.resend(p)
 		}
-		if p.inActive = p.isActive(); p.inActive {
+		if c.leaving {
+			c.leavePartition(p)
+		}
+		c.wish(p)
+		if p.inActive = c.isActive(p); p.inActive {
 			keep = append(keep, p)
 		} else {
 			p.tail.release()
@@ -302,40 +342,4 @@ func (c *Core) tick() {
 	clear(c.active[len(keep):])
 	c.active = keep
 	c.sweepRequests()
-}
-
-// Status is one partition's state, for people and checks.
-type Status struct {
-	Partition ring.PartitionID
-	Epoch     ring.Epoch
-	Role      string // "none", "backup", "opening", "primary"
-	Last      uint64
-	Durable   uint64
-	Committed uint64
-	Applied   uint64
-}
-
-// Status tells the state of every partition this node has met.
-func (c *Core) Status() []Status {
-	out := make([]Status, 0, len(c.partitions))
-	for _, p := range c.all {
-		out = append(out, Status{
-			Partition: p.id, Epoch: p.config.Epoch, Role: p.role.String(),
-			Last: p.last, Durable: p.durable, Committed: p.committed, Applied: p.applied,
-		})
-	}
-	return out
-}
-
-// Counts is how many partitions this node has in each role.
-func (c *Core) Counts() (primaries, held int) {
-	for _, p := range c.all {
-		if p.role == rolePrimary {
-			primaries++
-		}
-		if p.role != roleNone {
-			held++
-		}
-	}
-	return primaries, held
 }

@@ -18,8 +18,12 @@ type Token any
 // Event is something that happened; see the types that implement it.
 type Event interface{ event() }
 
-// Configure tells decided configurations, in any order, known ones included.
-type Configure struct{ Partitions []ring.Partition }
+// Configure tells decided configurations, in any order, known ones included, and the cluster's settings where they are known.
+type Configure struct {
+	Partitions []ring.Partition
+	MinInSync  int // of ring.Settings; 0: not told
+	Replicas   int // the same
+}
 
 // Propose asks the primary to log a mutation. Entry holds Request, Attempt, Op, Key, Value, Attributes, WantExisted; the
 // core sets the rest. Exactly one Answer follows.

@@ -33,8 +33,8 @@ func (c *Core) read(ev *Read) {
 		ev.Result, ev.Committed = ReadAllowed, p.committed
 		return
 	}
-	if reason := c.silentMember(p); reason != "" {
-		ev.Answer = Answer{Token: ev.Token, Verdict: Unavailable, Committed: p.committed, Reason: reason}
+	if p.blocked != "" && c.stillBlocked(p) {
+		ev.Answer = Answer{Token: ev.Token, Verdict: Unavailable, Committed: p.committed, Reason: p.blocked}
 		ev.Result = ReadRefused
 		return
 	}
@@ -59,8 +59,8 @@ func (c *Core) wait(p *partition, seq uint64, deadline Time, a Answer) {
 	c.activate(p)
 }
 
-// release answers the waits whose barrier and entry have come.
-func (c *Core) release(p *partition) {
+// releaseWaits answers the waits whose barrier and entry have come.
+func (c *Core) releaseWaits(p *partition) {
 	if len(p.waits) == 0 {
 		return
 	}

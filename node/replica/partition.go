@@ -62,6 +62,12 @@ type partition struct {
 	barrier     uint64 // newest asked for
 	barrierOpen bool   // not yet sent to anybody: more waits may share it
 	waits       []wait
+	asked       *asked   // nil: nothing in this epoch
+	closing     *closing // nil: open, or not primary
+	blocked     string   // why nothing is admitted though the partition is open; empty: it is
+
+	fetch *fetch // as a joiner; nil: none
+	since Time   // when it began to be what it is
 }
 
 // tailEntry is an entry in memory; on the primary also who waits for it.
@@ -82,18 +88,19 @@ type wait struct {
 
 // member is what the primary knows of another replica in its epoch.
 type member struct {
-	peer        *peer
-	inSync      bool
-	match       uint64 // acked
-	next        uint64 // to be sent
-	probing     bool   // its log's end is not known: one message at a time
-	inFlight    bool   // probing, and a message is out
-	knows       bool   // has acked the epoch
-	due         bool   // is in peer.due
-	lease       Time   // granted until
-	barrier     uint64 // acked
-	barrierSent uint64
-	progress    Time // last time that match moved or something was sent from match
+	peer          *peer
+	inSync        bool   // in the effective set: by the configuration, or asked for
+	match         uint64 // acked, in this epoch or in one before that was led from here as this one's predecessor
+	next          uint64 // to be sent
+	probing       bool   // its log's end is not known: one message at a time
+	needsSnapshot bool   // the log no longer has what it needs next
+	inFlight      bool   // probing, and a message is out
+	knows         bool   // has acked the epoch
+	due           bool   // is in peer.due
+	lease         Time   // granted until
+	barrier       uint64 // acked
+	barrierSent   uint64
+	progress      Time // last time that match moved or something was sent from match
 }
 
 func newPartition(id ring.PartitionID) *partition {
@@ -103,8 +110,16 @@ func newPartition(id ring.PartitionID) *partition {
 func (p *partition) leads() bool { return p.role == rolePrimary || p.role == roleOpening }
 
 // isActive reports whether p needs to be looked at by ticks.
-func (p *partition) isActive() bool {
-	return p.role == roleOpening || len(p.waits) > 0 || p.role == rolePrimary && p.applied < p.last
+func (c *Core) isActive(p *partition) bool {
+	switch p.role {
+	case roleOpening:
+		return true
+	case rolePrimary:
+		return len(p.waits) > 0 || p.applied < p.last || len(p.config.Joining) > 0 || p.closing != nil || p.asked != nil ||
+			c.leaving || c.silentMember(p) != nil
+	default:
+		return c.leaving && p.role == roleBackup
+	}
 }
 
 // epochAt is the epoch that the entry seq was born in; 0 if no longer known.
@@ -180,14 +195,25 @@ func (c *Core) promise(p *partition, config ring.Partition) {
 		panic(fmt.Sprintf("replica: partition %d: promise of epoch %v after %v", p.id, config.Epoch, p.config.Epoch))
 	}
 	c.resign(p)
-	p.config = config
-	p.restarted = false
+	c.adopt(p, config)
+	c.changed(p)
 	// What is echoed belongs to one primary and its clock: another's would make a lease of any length.
 	p.primary, p.matched, p.mismatch, p.ackSentAt, p.ackBarrier, p.ackPending = nil, 0, false, 0, 0, false
+}
+
+// adopt makes config what p obeys and puts out its promise.
+func (c *Core) adopt(p *partition, config ring.Partition) {
+	p.config = config
+	p.restarted = false
+	p.asked, p.closing, p.blocked = nil, nil, ""
+	c.voidFetch(p)
 	c.record(p, entry.Record{
 		Kind: entry.RecordPromise, Epoch: config.Epoch, Payload: entry.EncodeConfiguration(config),
 	})
 }
+
+// changed notes that p has just become what it is.
+func (c *Core) changed(p *partition) { p.since = c.now }
 
 // resign ends whatever role p had. What was logged may yet happen; what only waited has not.
 func (c *Core) resign(p *partition) {
@@ -217,8 +243,14 @@ func (c *Core) configure(config *ring.Partition) {
 	case config.Epoch < p.config.Epoch:
 	case config.Epoch == p.config.Epoch:
 		c.resume(p)
+	case config.Primary == c.cfg.Self && p.role == rolePrimary && config.Epoch == p.config.Epoch.Next():
+		c.leadOn(p, config.Clone())
 	case config.Primary == c.cfg.Self:
+		released := c.takesReleased(p, config)
 		c.promise(p, config.Clone())
+		if released {
+			p.grantUntil = c.now
+		}
 		c.lead(p)
 	default:
 		// A backup takes the epoch here or from its primary's first message, whichever comes first: the sooner it

@@ -7,7 +7,9 @@ type peer struct {
 	replica   ring.Replica
 	boot      uint64
 	connected bool // frames can be sent to it
-	heard     Time // last time that a frame came from it
+	answered  Time // last time that it answered something, or that a connection to it came up
+	silent    bool // as of the last tick
+	given     int  // partitions handed to it while this node leaves
 
 	due      []*partition // led here: something to send; member.due is set
 	spare    []*partition // the other buffer of due
@@ -35,7 +37,7 @@ type sentBeacon struct {
 func (c *Core) peer(r ring.Replica) *peer {
 	q := c.peers[r]
 	if q == nil {
-		q = &peer{replica: r, nextBeacon: c.now}
+		q = &peer{replica: r, nextBeacon: c.now, answered: c.now}
 		c.peers[r] = q
 		c.order = append(c.order, q)
 	}
@@ -50,9 +52,10 @@ func (c *Core) wakePeer(q *peer) {
 	}
 }
 
-// usable says whether q takes part: it can be reached and was heard of late.
+// usable says whether q takes part: it can be reached and has answered of late. To be heard is not enough: what is sent to it
+// may get lost all the while.
 func (c *Core) usable(q *peer) bool {
-	return q.connected && c.now-q.heard <= Time(c.cfg.SilentAfter)
+	return q.connected && !c.silent(q)
 }
 
 // peerUp starts a connection: nothing that was on its way is relied on.
@@ -60,7 +63,7 @@ func (c *Core) peerUp(ev *PeerUp) {
 	q := c.peer(ev.Peer)
 	q.connected, q.wake = true, false
 	q.boot = max(q.boot, ev.Boot)
-	q.heard = c.now
+	q.answered = c.now
 	q.nextBeacon = c.now
 	for _, p := range c.all {
 		if m := p.member(q); m != nil {
@@ -82,7 +85,7 @@ func (c *Core) rewind(p *partition, m *member) {
 	if m.match == 0 {
 		m.next = max(p.openSeq, 1)
 	}
-	m.probing, m.inFlight = true, false
+	m.probing, m.inFlight, m.needsSnapshot = true, false, false
 	m.knows, m.barrierSent = false, m.barrier
 }
 
@@ -136,8 +139,10 @@ func (c *Core) received(ev *Received) {
 			}
 		}
 	}
-	q.heard = c.now
 	f := ev.Frame
+	if len(f.Acks) > 0 || f.BeaconAck != nil {
+		q.answered = c.now
+	}
 	for i := range f.Appends {
 		c.receiveAppend(q, f.SentAt, &f.Appends[i])
 	}
@@ -150,4 +155,17 @@ func (c *Core) received(ev *Received) {
 	if f.BeaconAck != nil {
 		c.receiveBeaconAck(q, f.BeaconAck)
 	}
+}
+
+// noticeSilence has the partitions looked at that q keeps from committing.
+func (c *Core) noticeSilence(q *peer) {
+	silent := c.silent(q)
+	if silent && !q.silent {
+		for _, p := range c.all {
+			if m := p.member(q); m != nil && m.inSync {
+				c.activate(p)
+			}
+		}
+	}
+	q.silent = silent
 }

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 
 	"github.com/kringdb/kring/node/entry"
@@ -13,17 +12,7 @@ import (
 // member is asked how far its log agrees. Requests are taken only once openIfReady is content.
 func (c *Core) lead(p *partition) {
 	p.role = roleOpening
-	p.members = p.members[:0]
-	for _, r := range p.config.InSync {
-		if r != c.cfg.Self {
-			p.members = append(p.members, member{peer: c.peer(r), inSync: true})
-		}
-	}
-	for _, r := range p.config.Joining {
-		if r != c.cfg.Self {
-			p.members = append(p.members, member{peer: c.peer(r)})
-		}
-	}
+	p.members = c.membersOf(p)
 	p.openSeq = p.last + 1
 	for i := range p.members {
 		m := &p.members[i]
@@ -31,6 +20,58 @@ func (c *Core) lead(p *partition) {
 	}
 	c.append(p, &entry.Entry{Op: entry.OpNoop}, nil, 0)
 	c.activate(p)
+}
+
+// leadOn goes on as the open primary under the epoch after this one: members have changed, or nothing but the epoch has. What
+// was logged and who waits stay, and so does what is known of members that stay; each is told of the epoch before anything
+// else and has to ack in it to be counted as knowing it.
+//
+// No no-op is needed. Between two epochs that follow each other nobody else was primary, so nothing can have been committed
+// that this log lacks; every in-sync member of the new epoch was one of the effective set before, so it has all that was
+// committed; its match still stands, because it could have cut its log back only under another primary. Grants hold
+// because they are promises of the replica and not of an epoch, barriers because every later epoch is still decided from
+// a set that has acked them. Until the new promise is durable nothing is committed or sent in the epoch (rule 6), so that this
+// node may forget it without a trace, and it then leads it as any other.
+func (c *Core) leadOn(p *partition, config ring.Partition) {
+	before := p.members
+	if p.closing != nil {
+		c.changed(p)
+	}
+	c.adopt(p, config)
+	p.members = c.membersOf(p)
+	for i := range p.members {
+		m := &p.members[i]
+		for j := range before {
+			if b := &before[j]; b.peer == m.peer {
+				m.match, m.lease, m.barrier, m.due = b.match, b.lease, b.barrier, b.due
+			}
+		}
+		c.rewind(p, m)
+		m.progress = c.now
+	}
+	c.activate(p)
+}
+
+// membersOf lists the others of p's configuration.
+func (c *Core) membersOf(p *partition) []member {
+	members := make([]member, 0, len(p.config.InSync)+len(p.config.Joining))
+	for _, r := range p.config.InSync {
+		if r != c.cfg.Self {
+			members = append(members, member{peer: c.peer(r), inSync: true})
+		}
+	}
+	for _, r := range p.config.Joining {
+		if r != c.cfg.Self {
+			members = append(members, member{peer: c.peer(r)})
+		}
+	}
+	return members
+}
+
+// takesReleased reports whether config makes this node the successor of a primary that has stopped serving: no lease is in
+// use then. The one that released was open, so it had waited out every lease before its own, or had been released to itself.
+func (c *Core) takesReleased(p *partition, config *ring.Partition) bool {
+	return config.Released && config.Epoch == p.config.Epoch.Next() && p.config.Primary != c.cfg.Self
 }
 
 // append gives e its place in the log and sends it on its way to this disk and to every member at once.
@@ -88,10 +129,16 @@ func (c *Core) refusal(p *partition, ev *Propose) (Answer, bool) {
 	case c.tailBytes >= c.cfg.MaxTailBytes:
 		return Answer{Verdict: Busy, Reason: "too many bytes of writes are waiting for replicas"}, true
 	}
-	if reason := c.silentMember(p); reason != "" {
-		return Answer{Verdict: Unavailable, Reason: reason}, true
+	if p.blocked != "" && c.stillBlocked(p) {
+		return Answer{Verdict: Unavailable, Reason: p.blocked}, true
 	}
 	return Answer{}, false
+}
+
+// stillBlocked looks again at what a tick has found.
+func (c *Core) stillBlocked(p *partition) bool {
+	p.blocked = c.blockedBy(p)
+	return p.blocked != ""
 }
 
 // misrouted compares epochs and roles, for reads and writes alike (rules 4 and 24).
@@ -106,19 +153,10 @@ func (c *Core) misrouted(p *partition, epoch ring.Epoch) (Answer, bool) {
 		return Answer{Verdict: NotPrimary}, true
 	case p.role != rolePrimary:
 		return Answer{Verdict: Unavailable, Reason: "the partition's primary has just started and is not open yet"}, true
+	case p.closing != nil:
+		return Answer{Verdict: Unavailable, Reason: "the partition is being handed over"}, true
 	}
 	return Answer{}, false
-}
-
-// silentMember names an in-sync replica without which nothing can commit now; empty if there is none.
-func (c *Core) silentMember(p *partition) string {
-	for i := range p.members {
-		m := &p.members[i]
-		if m.inSync && !c.usable(m.peer) {
-			return fmt.Sprintf("in-sync replica %s does not answer", m.peer.replica.Node)
-		}
-	}
-	return ""
 }
 
 // judge evaluates a condition against the newest state, the log's tail included, and fills what the answer needs. done
@@ -204,12 +242,17 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 	if m == nil || a.Epoch > p.config.Epoch {
 		return // deposed: the coordinators tell who leads now
 	}
-	m.inFlight = false
 	if a.Epoch < p.config.Epoch {
-		m.knows, m.probing = false, true
-		c.sendDue(p, m)
+		if a.SentAt == 0 { // it has refused, for want of the configuration
+			m.inFlight, m.knows, m.probing = false, false, true
+			c.sendDue(p, m)
+		}
 		return
 	}
+	if a.Match > m.match {
+		m.needsSnapshot = false
+	}
+	m.inFlight = m.needsSnapshot
 	m.knows = true
 	if a.SentAt != 0 {
 		m.lease = max(m.lease, a.SentAt.add(c.cfg.Lease))
@@ -224,11 +267,14 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 		m.probing = false
 		m.next = max(m.next, m.match+1)
 	}
-	if m.next <= p.last || m.barrierSent < p.barrier {
+	if m.next <= p.last && !m.inFlight || m.barrierSent < p.barrier {
 		c.sendDue(p, m)
 	}
 	c.advanceCommit(p)
-	c.release(p)
+	c.releaseWaits(p)
+	if !m.inSync && c.caughtUp(p, m) {
+		c.wish(p)
+	}
 }
 
 // stepBack goes on looking for where m's log agrees. The hint may lie far back, at the start of a long run of entries
@@ -250,7 +296,7 @@ func (c *Core) advanceCommit(p *partition) {
 			seq = min(seq, p.members[i].match)
 		}
 	}
-	if seq < p.openSeq {
+	if seq < p.openSeq || !c.canAck(p) {
 		return
 	}
 	c.commitTo(p, seq)
@@ -261,6 +307,7 @@ func (c *Core) advanceCommit(p *partition) {
 func (c *Core) openIfReady(p *partition) {
 	if p.role == roleOpening && p.applied >= p.openSeq && c.canAck(p) && c.now >= p.grantUntil {
 		p.role, p.openedAt = rolePrimary, c.now
+		c.changed(p)
 	}
 }
 

@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 
@@ -39,8 +38,6 @@ type simValue struct {
 	version uint64
 	value   uint64 // number of the operation that wrote it
 }
-
-var errSimTrimmed = errors.New("entry is not in the log")
 
 func newSimDisk(w *world) *simDisk {
 	d := &simDisk{w: w, trims: make(map[ring.PartitionID]uint64)}
@@ -189,7 +186,7 @@ func (d *simDisk) Head(p ring.PartitionID, key []byte) (version uint64, exists b
 func (d *simDisk) Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error) {
 	l := d.log(p)
 	if from <= l.trim || from > l.last() || to > l.last() || from > to {
-		return nil, fmt.Errorf("%w: %d to %d of %d to %d", errSimTrimmed, from, to, l.trim+1, l.last())
+		return nil, fmt.Errorf("%w: %d to %d of %d to %d", ErrTrimmed, from, to, l.trim+1, l.last())
 	}
 	var out [][]byte
 	for seq := from; seq <= to && (len(out) == 0 || maxBytes > 0); seq++ {
