@@ -86,10 +86,21 @@ func (e fatalError) Error() string { return "pebble: " + e.what }
 
 // addApplied adds what e changes to b, under generation.
 func addApplied(b *pebble.Batch, p ring.PartitionID, generation uint32, e *entry.Entry, scratch *[]byte) error {
+	if e.Idempotency != nil {
+		if err := addAnswer(b, p, generation, e, scratch); err != nil {
+			return err
+		}
+	}
 	switch e.Op {
 	case entry.OpNoop:
 		return nil
-	case entry.OpDelete:
+	case entry.OpDelete, entry.OpExpire:
+		if e.Op == entry.OpExpire {
+			*scratch = appendExpiryKey((*scratch)[:0], p, generation, e.Attributes.ExpiresMillis, e.Key)
+			if err := b.Delete(*scratch, nil); err != nil {
+				return err
+			}
+		}
 		op := b.DeleteDeferred(dataKeyPrefixBytes + len(e.Key))
 		appendDataKey(op.Key[:0], p, generation, e.Key)
 		return op.Finish()

@@ -64,7 +64,7 @@ func (n *diskInstall) Add(items []Item) error {
 }
 
 func (n *diskInstall) add(item *Item) error {
-	expires, err := checkItem(item)
+	millis, err := checkItem(item)
 	if err != nil {
 		return fmt.Errorf("store: partition %d: item of a snapshot: %w", n.partition, err)
 	}
@@ -79,8 +79,14 @@ func (n *diskInstall) add(item *Item) error {
 	if err := op.Finish(); err != nil {
 		return dataError(err)
 	}
-	if expires != 0 {
-		n.key = appendExpiryKey(n.key[:0], n.partition, n.generation, expires, item.Key[1:])
+	n.key = n.key[:0]
+	switch {
+	case item.Key[0] == spaceAnswer:
+		n.key = appendAnswerTime(n.key, n.partition, n.generation, millis, item.Key[1:])
+	case millis != 0:
+		n.key = appendExpiryKey(n.key, n.partition, n.generation, millis, item.Key[1:])
+	}
+	if len(n.key) > 0 {
 		if err := n.batch.Set(n.key, nil, nil); err != nil {
 			return dataError(err)
 		}

@@ -14,17 +14,20 @@ import (
 //
 //	D partition(4) generation(4) key                applied value
 //	X partition(4) generation(4) expiry(8) key      nothing: an index of keys by Unix milliseconds of expiry
-//	R partition(4) generation(4) idempotency-key    reserved: answers to idempotent requests
+//	R partition(4) generation(4) idempotency-key    the answer to an idempotent request (answer.go)
+//	T partition(4) generation(4) time(8) idempotency-key    nothing: an index of R by Unix milliseconds
 //	M partition(4)                                  what flushes keep of a partition (meta.go)
 //	L                                               what flushes keep of the log (meta.go)
 //
-// An X is a hint: it stays when its key is overwritten, so whoever follows it compares with the D.
+// An X is a hint: it stays when its key is overwritten, so whoever follows it compares with the D, and takes it away if
+// it leads nowhere (expiry.go). A T is the same for an R.
 const (
-	spaceData   = 'D'
-	spaceExpiry = 'X'
-	spaceAnswer = 'R'
-	spaceMeta   = 'M'
-	spaceLog    = 'L'
+	spaceData       = 'D'
+	spaceExpiry     = 'X'
+	spaceAnswer     = 'R'
+	spaceAnswerTime = 'T'
+	spaceMeta       = 'M'
+	spaceLog        = 'L'
 
 	dataKeyPrefixBytes   = 1 + 4 + 4
 	expiryKeyPrefixBytes = dataKeyPrefixBytes + 8

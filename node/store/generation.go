@@ -23,7 +23,7 @@ import (
 // So the log need not keep RecordOpen for long, and a generation is always empty when it is begun.
 
 // generationSpaces are the spaces whose keys name a generation.
-var generationSpaces = [...]byte{spaceData, spaceExpiry, spaceAnswer}
+var generationSpaces = [...]byte{spaceData, spaceExpiry, spaceAnswer, spaceAnswerTime}
 
 // leftGeneration is data that is void.
 type leftGeneration struct {

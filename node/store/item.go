@@ -11,7 +11,7 @@ import (
 // MaxItemKeyBytes bounds an item's key.
 const MaxItemKeyBytes = 1 + ring.MaxKeyBytes
 
-// itemSpaces are the spaces that snapshots carry, in their order. An X follows from its D.
+// itemSpaces are the spaces that snapshots carry, in their order. An X follows from its D, a T from its R.
 var itemSpaces = [...]byte{spaceData, spaceAnswer}
 
 // appendItemKey appends the item key of a record of the data.
@@ -52,8 +52,9 @@ func resum(key, value []byte) {
 	binary.LittleEndian.PutUint32(value[len(body):], valueChecksum(key, body))
 }
 
-// checkItem reports why an item from elsewhere cannot be one, and when what it holds expires: Unix milliseconds, 0 never.
-func checkItem(item *Item) (expiresMillis uint64, err error) {
+// checkItem reports why an item from elsewhere cannot be one, and the time under which its index has it: Unix milliseconds, 0
+// if it has none.
+func checkItem(item *Item) (indexMillis uint64, err error) {
 	if len(item.Key) < 2 || len(item.Key) > MaxItemKeyBytes {
 		return 0, fmt.Errorf("%w: its key has %d bytes", ErrMalformed, len(item.Key))
 	}
@@ -65,10 +66,11 @@ func checkItem(item *Item) (expiresMillis uint64, err error) {
 		}
 		return v.Attributes.ExpiresMillis, nil
 	case spaceAnswer:
-		if err := checkRecord(item.Key, item.Value); err != nil {
+		var a Answer
+		if err := decodeAnswer(item.Key, item.Value, &a); err != nil {
 			return 0, fmt.Errorf("%w: %s", ErrMalformed, err.Error())
 		}
-		return 0, nil
+		return a.Millis, nil
 	}
 	return 0, fmt.Errorf("%w: it is of unknown space %#x", ErrMalformed, item.Key[0])
 }

@@ -188,6 +188,9 @@ func (m *memory) applyOne(id ring.PartitionID, e *entry.Entry) {
 	if e.Op == entry.OpNoop {
 		return
 	}
+	if e.Idempotency != nil {
+		m.keepAnswer(keys, e)
+	}
 	key := memoryKey(e.Key)
 	if old, ok := keys[string(key)]; ok {
 		m.dataBytes -= uint64(len(key) + len(old))

@@ -133,6 +133,9 @@ func (d *disk) Apply(batch []Applied) error {
 	scratch := d.scratch.Get().(*[]byte)
 	defer d.scratch.Put(scratch)
 	bytes := int64(0)
+	if err := d.sweepAnswers(b, batch); err != nil {
+		return firstError(err, b.Close())
+	}
 	for i := range batch {
 		a := &batch[i]
 		if err := addApplied(b, a.Partition, d.generation(a.Partition), a.Entry, scratch); err != nil {
@@ -187,6 +190,11 @@ func (d *disk) get(p ring.PartitionID, key []byte, wantValue bool) (v Value, len
 		return Value{}, 0, false, err
 	}
 	defer d.open.RUnlock()
+	return d.lookup(p, key, wantValue)
+}
+
+// lookup is get within enter.
+func (d *disk) lookup(p ring.PartitionID, key []byte, wantValue bool) (v Value, length int, ok bool, err error) {
 	scratch := d.scratch.Get().(*[]byte)
 	defer d.scratch.Put(scratch)
 	*scratch = appendDataKey((*scratch)[:0], p, d.generation(p), key)

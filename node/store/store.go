@@ -46,6 +46,22 @@ type Value struct {
 	Attributes entry.Attributes
 }
 
+// Expiry is a key and when it expires, in Unix milliseconds of hybrid time.
+type Expiry struct {
+	Key    []byte
+	Millis uint64
+}
+
+// Answer is what an idempotent request was answered with.
+type Answer struct {
+	Version  uint64
+	Millis   uint64 // hybrid time of its entry
+	Existed  bool
+	IsNumber bool
+	Number   int64
+	Hash     []byte // of what was asked for
+}
+
 // Applied is one committed entry to be applied.
 type Applied struct {
 	Partition ring.PartitionID
@@ -119,6 +135,13 @@ type Store interface {
 	// Size is about how much of the disk a partition's data takes: compressed, and without what was applied since the last
 	// flush. It reads little. 0 on a store that has stopped.
 	Size(p ring.PartitionID) (bytes uint64)
+
+	// Expired lists keys that expire at or before a time in Unix milliseconds, earliest first, at most limit, and the time at
+	// which the next one will; 0: none. It looks at no more than a few times limit records of its index, and takes
+	// away those that no longer lead anywhere. Nothing is deleted of the data: that is for an entry with OpExpire.
+	Expired(p ring.PartitionID, before uint64, limit int) (due []Expiry, next uint64, err error)
+	// Answer returns what was kept for an idempotency key, however old; false if nothing is.
+	Answer(p ring.PartitionID, idempotencyKey []byte) (Answer, bool, error)
 
 	// Count audits one partition's applied data: slow.
 	Count(p ring.PartitionID) (Copy, error)

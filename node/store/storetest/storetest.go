@@ -52,6 +52,9 @@ func Run(t *testing.T, f Factory) {
 		"Closed":           testClosed,
 		"Reopen":           testReopen,
 		"ReopenTrimmed":    testReopenTrimmed,
+		"Expired":          testExpired,
+		"Answers":          testAnswers,
+		"ReopenAnswers":    testReopenAnswers,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, f) })
 	}
