@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/ring"
@@ -18,6 +18,7 @@ import (
 // disk is the store on a file system. Its directory:
 //
 //	IDENTITY   who this is (identity.go)
+//	QUARANTINED, quarantine-N/   of stores that were damaged (quarantine.go)
 //	LOCK       held while a process has the directory open
 //	log/       the segments of the log (log.go, segment.go, frame.go)
 //	data/      Pebble
@@ -66,9 +67,9 @@ type disk struct {
 var _ Store = (*disk)(nil)
 
 // New opens the store in dir, which is made if it does not exist, and counts the start. It returns ErrForeign if the
-// directory belongs to a node other than options.Node, and ErrCorrupt if what was synced is not all there. Nothing else
-// may have the directory open. Files of a store are not meant to be copied or restored: a copy that is behind is refused
-// by the cluster because of its boot count.
+// directory belongs to a node other than options.Node, ErrCorrupt if what was synced is not all there, and ErrQuarantined
+// if that was found before (OpenOrReplace). Nothing else may have the directory open. Files of a store are not meant to be
+// copied or restored: a copy that is behind is refused by the cluster because of its boot count.
 func New(dir string, options Options) (_ Store, err error) {
 	if err := options.Validate(); err != nil {
 		return nil, err
@@ -80,8 +81,8 @@ func New(dir string, options Options) (_ Store, err error) {
 	if err := makeDir(fs, dir); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	if d.lock, err = fs.Lock(fs.PathJoin(dir, "LOCK")); err != nil {
-		return nil, fmt.Errorf("store: %s is in use by another process: stop that one or choose another directory: %w", dir, err)
+	if d.lock, err = lockDir(fs, dir); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -98,11 +99,23 @@ func New(dir string, options Options) (_ Store, err error) {
 	return d, nil
 }
 
+// lockDir makes sure that nobody else has dir open.
+func lockDir(fs vfs.FS, dir string) (io.Closer, error) {
+	lock, err := fs.Lock(fs.PathJoin(dir, "LOCK"))
+	if err != nil {
+		return nil, fmt.Errorf("store: %s is in use by another process: stop that one or choose another directory: %w", dir, err)
+	}
+	return lock, nil
+}
+
 func (d *disk) logDir() string  { return d.options.FS.PathJoin(d.dir, "log") }
 func (d *disk) dataDir() string { return d.options.FS.PathJoin(d.dir, "data") }
 
 // load reads or makes everything and starts nothing.
 func (d *disk) load() error {
+	if err := refuseQuarantined(d.options.FS, d.dir); err != nil {
+		return err
+	}
 	id, found, err := readIdentity(d.options.FS, d.dir)
 	if err != nil {
 		return err
@@ -149,7 +162,7 @@ func (d *disk) prepareDirectory(id Identity, found bool) (Identity, error) {
 		}
 	}
 	if !found {
-		id = Identity{Node: d.options.Node, Store: ring.StoreID(rand.Uint64() | 1)}
+		id = Identity{Node: d.options.Node, Store: newStoreID()}
 		if err := writeIdentity(fs, d.dir, id); err != nil {
 			return Identity{}, err
 		}

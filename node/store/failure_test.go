@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 )
 
 var errDisk = errors.New("the disk is broken")
+
+var errNoSpace = fmt.Errorf("write: %w", syscall.ENOSPC)
 
 // failing opens a store on a disk that, once armed, fails the operations that match.
 func failing(t *testing.T, match func(errorfs.Op) bool) (h *storetest.Handle, arm func()) {

@@ -301,7 +301,7 @@ func (l *log) rotate(seg *segment, f *frame) (*segment, error) {
 func (l *log) fail(err error) {
 	l.failOnce.Do(func() {
 		l.mu.Lock()
-		l.err = fmt.Errorf("%w: stopped by: %w", ErrClosed, err)
+		l.err = &stoppedError{cause: err}
 		l.waiting = nil
 		l.syncing.Broadcast()
 		l.mu.Unlock()
@@ -310,6 +310,12 @@ func (l *log) fail(err error) {
 		l.signal()
 	})
 }
+
+// stoppedError is an ErrClosed with a cause, for good.
+type stoppedError struct{ cause error }
+
+func (e *stoppedError) Error() string   { return fmt.Sprintf("%v: stopped by: %v", ErrClosed, e.cause) }
+func (e *stoppedError) Unwrap() []error { return []error{ErrClosed, e.cause} }
 
 func (l *log) failure() error {
 	l.mu.Lock()

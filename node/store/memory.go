@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
 
@@ -43,7 +42,7 @@ var _ Store = (*memory)(nil)
 func NewMemory(options Options) Store {
 	m := &memory{
 		options:   options.withDefaults(),
-		identity:  Identity{Node: options.Node, Store: ring.StoreID(rand.Uint64() | 1), Boot: 1},
+		identity:  Identity{Node: options.Node, Store: newStoreID(), Boot: 1},
 		data:      make(map[ring.PartitionID]map[string][]byte),
 		wake:      make(chan struct{}, 1),
 		done:      make(chan struct{}),
