@@ -29,6 +29,7 @@ type KV interface {
 	Head(ctx context.Context, key []byte, options ...client.Option) (client.Value, error)
 	Put(ctx context.Context, key, value []byte, options ...client.Option) (client.Result, error)
 	Delete(ctx context.Context, key []byte, options ...client.Option) (client.Result, error)
+	Incr(ctx context.Context, key []byte, delta int64, options ...client.Option) (int64, client.Result, error)
 }
 
 // Cluster is what the gateway needs of a client to describe the cluster. *client.Client is one.

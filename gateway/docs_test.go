@@ -112,7 +112,7 @@ func (h *harness) curl(command string) string {
 		fmt.Fprintf(&out, "HTTP/1.1 %s\n", a.Status)
 		for _, name := range []string{
 			"Allow", "Content-Length", "Content-Range", "Content-Type", "ETag", "Kring-Epoch", "Kring-Node", "Kring-Meta-Source",
-			"Retry-After",
+			"Kring-TTL", "Idempotency-Replayed", "Retry-After",
 		} {
 			if v := a.Header.Get(name); v != "" && (name != "Content-Length" || headOnly) {
 				fmt.Fprintf(&out, "%s: %s\n", name, v)

@@ -92,8 +92,8 @@ func (g *Gateway) read(x *exchange, r *http.Request, call readCall) (v client.Va
 	header["Content-Security-Policy"] = valuesSandbox
 	header["Accept-Ranges"] = valuesBytes
 	setAttributes(header, &v.Attributes)
-	if !v.Attributes.Expires.IsZero() {
-		x.text = strconv.AppendInt(x.text, secondsLeft(v.Attributes.Expires), 10)
+	if v.TTL > 0 {
+		x.text = strconv.AppendInt(x.text, secondsLeft(v.TTL), 10)
 		x.field("Kring-Ttl")
 	}
 	return v, false, nil
@@ -120,104 +120,7 @@ func (x *exchange) holdValue(value []byte) error {
 }
 
 // secondsLeft rounds up: a value that is still there has at least a second.
-func secondsLeft(expires time.Time) int64 {
-	return max(1, int64((time.Until(expires)+time.Second-1)/time.Second))
-}
-
-// putKey serves PUT. Everything that can be refused is refused before the body is read, and the request's time starts
-// once it has been: a slow sender is the body's deadline's business.
-func (g *Gateway) putKey(x *exchange, r *http.Request) error {
-	m, err := g.parseMutation(r)
-	if err != nil {
-		return err
-	}
-	if len(r.Header["Content-Range"]) > 0 {
-		return kverr.New(kverr.BadRequest, "Content-Range: a value is written whole or not at all")
-	}
-	attributes, some, err := parseAttributes(r.Header)
-	if err != nil {
-		return err
-	}
-	if some {
-		m.options = append(m.options, client.WithAttributes(attributes))
-	}
-	body, release, err := g.readBody(x, r)
-	defer release()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := g.limit(r, m.timeout)
-	defer cancel()
-	began := time.Now()
-	result, err := g.config.Client.Put(ctx, m.key, body, append(m.options, client.WantExisted())...)
-	x.node = time.Since(began)
-	x.appendOrigin(&result)
-	if err != nil {
-		return err
-	}
-	x.appendETag(result.Version)
-	if result.Existed {
-		x.WriteHeader(http.StatusNoContent)
-	} else {
-		x.WriteHeader(http.StatusCreated)
-	}
-	return nil
-}
-
-// deleteKey serves DELETE. It does not tell whether the key was there: a repeated DELETE gets the same answer.
-func (g *Gateway) deleteKey(x *exchange, r *http.Request) error {
-	m, err := g.parseMutation(r)
-	if err != nil {
-		return err
-	}
-	if r.ContentLength != 0 {
-		return &refusal{
-			status: http.StatusBadRequest, code: "bad_request", title: "Bad request", detail: "DELETE takes no body", close: true,
-		}
-	}
-	ctx, cancel := g.limit(r, m.timeout)
-	defer cancel()
-	result, err := g.config.Client.Delete(ctx, m.key, m.options...)
-	x.node = time.Since(x.started)
-	x.appendOrigin(&result)
-	if err != nil {
-		return err
-	}
-	x.WriteHeader(http.StatusNoContent)
-	return nil
-}
-
-// mutation is what PUT and DELETE share.
-type mutation struct {
-	key     []byte
-	options []client.Option
-	timeout time.Duration // 0: not said
-}
-
-func (g *Gateway) parseMutation(r *http.Request) (m mutation, err error) {
-	if m.key, err = keyFromPath(r.URL); err != nil {
-		return m, err
-	}
-	q, err := parseQuery(r.URL.RawQuery, "timeout")
-	if err != nil {
-		return m, err
-	}
-	if m.timeout, err = g.timeoutOf(r, &q); err != nil {
-		return m, err
-	}
-	if len(r.Header["Idempotency-Key"]) > 0 {
-		return m, kverr.New(kverr.BadRequest, "Idempotency-Key is not yet supported: use If-Match or If-None-Match")
-	}
-	conditions, err := parseConditions(r.Header)
-	if err != nil {
-		return m, err
-	}
-	m.options = make([]client.Option, 0, 3)
-	if condition, some := conditions.forMutation(); some {
-		m.options = append(m.options, client.If(condition))
-	}
-	return m, nil
-}
+func secondsLeft(ttl time.Duration) int64 { return int64((ttl + time.Second - 1) / time.Second) }
 
 // appendETag gives the version as a strong entity tag.
 func (x *exchange) appendETag(version uint64) {
@@ -234,6 +137,9 @@ func (x *exchange) appendLength(n uint64) {
 
 // appendOrigin names who served the key, if anybody did: errors of nodes have an origin too.
 func (x *exchange) appendOrigin(r *client.Result) {
+	if r.Replayed {
+		x.Header()["Idempotency-Replayed"] = valuesTrue
+	}
 	if r.Epoch != 0 {
 		x.text = appendEpoch(x.text, r.Epoch)
 		x.field("Kring-Epoch")

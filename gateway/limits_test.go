@@ -215,8 +215,8 @@ func TestTimeouts(t *testing.T) {
 func TestNotYet(t *testing.T) {
 	h := start(t)
 	for _, c := range []struct{ method, target, header string }{
-		{"PUT", "k?ttl=30s", ""}, {"GET", "k?wait=30s", ""}, {"GET", "k?consistency=stale", ""}, {"GET", "k?max_staleness=1s", ""},
-		{"PUT", "k?ttll=30s", ""}, {"PUT", "k?a=%zz", ""}, {"PUT", "k", "Idempotency-Key: a"}, {"DELETE", "k?ttl=1s", ""},
+		{"GET", "k?wait=30s", ""}, {"GET", "k?consistency=stale", ""}, {"GET", "k?max_staleness=1s", ""},
+		{"PUT", "k?ttll=30s", ""}, {"PUT", "k?a=%zz", ""}, {"DELETE", "k?ttl=1s", ""}, {"GET", "k?ttl=1s", ""},
 	} {
 		h.twin.values = nil
 		headers := []string{}
@@ -227,9 +227,9 @@ func TestNotYet(t *testing.T) {
 		require.Equal(t, 400, a.StatusCode, "%+v", c)
 		require.Equal(t, "bad_request", a.problem(t).Code)
 	}
-	a := h.do(http.MethodPost, keyPrefix+"k?incr=5", nil)
+	a := h.do(http.MethodPatch, keyPrefix+"k", nil)
 	require.Equal(t, 405, a.StatusCode)
-	require.Equal(t, "GET, HEAD, PUT, DELETE, OPTIONS", a.Header.Get("Allow"))
+	require.Equal(t, "GET, HEAD, PUT, POST, DELETE, OPTIONS", a.Header.Get("Allow"))
 	require.Equal(t, "method_not_allowed", a.problem(t).Code)
 	for _, target := range []string{"/v1/kv?prefix=a", "/v1/batch", "/v1/watch", "/v1/operations"} {
 		require.Equal(t, 404, h.do(http.MethodGet, target, nil).StatusCode, target)

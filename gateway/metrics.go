@@ -11,7 +11,7 @@ import (
 )
 
 // Requests are counted by these methods; whatever else a client invents is "other", so that it cannot grow the set.
-var countedMethods = [...]string{"GET", "HEAD", "PUT", "DELETE", "other"}
+var countedMethods = [...]string{"GET", "HEAD", "PUT", "POST", "DELETE", "other"}
 
 const statuses = 512 // HTTP statuses 100 to 511 have places; 0 is an answer that was cut
 
@@ -81,8 +81,10 @@ func methodIndex(method string) int {
 		return 1
 	case http.MethodPut:
 		return 2
-	case http.MethodDelete:
+	case http.MethodPost:
 		return 3
+	case http.MethodDelete:
+		return 4
 	}
 	return len(countedMethods) - 1
 }
@@ -110,7 +112,7 @@ func (m *metrics) count(method string, status int, took time.Duration, sent int6
 // not on the path of requests.
 type statsCollector struct {
 	client                                                                  Cluster
-	requests, master, attempts, frames, updates, waitRefused                *prometheus.Desc
+	requests, master, attempts, withdrawn, frames, updates, waitRefused     *prometheus.Desc
 	tableVersion, watchConnected, inFlight, waiting, partitions, membersNow *prometheus.Desc
 }
 
@@ -123,6 +125,7 @@ func newStatsCollector(client Cluster) *statsCollector {
 		requests:       desc("requests_total", "Requests for keys that the client finished."),
 		master:         desc("master_requests_total", "Requests for keys that had to wait for a coordinator before they could be answered."),
 		attempts:       desc("attempts_total", "Requests sent to nodes, repeats included."),
+		withdrawn:      desc("attempts_withdrawn_total", "Of the attempts: given up because another node became primary meanwhile."),
 		frames:         desc("frames_total", "Batch frames sent to nodes."),
 		updates:        desc("table_updates_total", "Changes of the ring's table received."),
 		tableVersion:   desc("table_version", "Version of the table held; 0: none."),
@@ -138,7 +141,7 @@ func newStatsCollector(client Cluster) *statsCollector {
 // Describe lists the metrics.
 func (s *statsCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		s.requests, s.master, s.attempts, s.frames, s.updates, s.waitRefused,
+		s.requests, s.master, s.attempts, s.withdrawn, s.frames, s.updates, s.waitRefused,
 		s.tableVersion, s.watchConnected, s.inFlight, s.waiting, s.partitions, s.membersNow,
 	} {
 		out <- d
@@ -157,6 +160,7 @@ func (s *statsCollector) Collect(out chan<- prometheus.Metric) {
 	counter(s.requests, stats.Requests)
 	counter(s.master, stats.MasterRequests)
 	counter(s.attempts, stats.Attempts)
+	counter(s.withdrawn, stats.Withdrawn)
 	counter(s.frames, stats.Frames)
 	counter(s.updates, stats.TableUpdates)
 	counter(s.waitRefused, stats.WaitRefused)

@@ -103,6 +103,15 @@ func (o *Opening) Delete(ctx context.Context, key []byte, options ...client.Opti
 	return b.Delete(ctx, key, options...)
 }
 
+// Incr adds to a number, as KV says.
+func (o *Opening) Incr(ctx context.Context, key []byte, delta int64, options ...client.Option) (int64, client.Result, error) {
+	b, err := o.get()
+	if err != nil {
+		return 0, client.Result{}, err
+	}
+	return b.Incr(ctx, key, delta, options...)
+}
+
 // Table is nil until there is a backend.
 func (o *Opening) Table() *ring.Table {
 	if b := o.backend.Load(); b != nil {

@@ -127,7 +127,8 @@ func (x *exchange) problemOf(r *http.Request, e *kverr.Error) problem {
 		p.Detail = "the current version is " + strconv.FormatUint(e.Version, 10)
 	case e.Code == kverr.ValueTooLarge:
 		x.Header()["Connection"] = valuesClose // a body may be under way that nobody reads
-	case p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests:
+	case p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests || e.RetryAfter > 0:
+		p.Retryable = p.Retryable || e.RetryAfter > 0
 		x.text = strconv.AppendInt(x.text, retryAfterSeconds(e.RetryAfter), 10)
 		x.field("Retry-After")
 	case p.Status == http.StatusInternalServerError:

@@ -13,7 +13,7 @@ type query struct{ values url.Values }
 
 // later are parameters that the design names and this version does not serve: better refused than overlooked.
 var later = map[string]bool{
-	"ttl": true, "incr": true, "wait": true, "max_staleness": true, "atomic": true,
+	"wait": true, "max_staleness": true, "atomic": true,
 }
 
 // parseQuery refuses what is malformed, given twice, or not among allowed: a misspelt parameter that is overlooked looks

@@ -19,6 +19,7 @@ func (g *Gateway) routes() *chi.Mux {
 		mux.Get(path, g.handle(g.getKey))
 		mux.Head(path, g.handle(g.headKey))
 		mux.Put(path, g.handle(g.putKey))
+		mux.Post(path, g.handle(g.postKey))
 		mux.Delete(path, g.handle(g.deleteKey))
 	}
 	get := func(path string, h http.HandlerFunc) {
@@ -66,8 +67,8 @@ func (g *Gateway) wrongMethod(x *exchange, r *http.Request) error {
 	if path == "" {
 		path = r.URL.Path
 	}
-	allowed := make([]string, 0, 5)
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete} {
+	allowed := make([]string, 0, 6)
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete} {
 		if g.mux.Match(chi.NewRouteContext(), method, path) {
 			allowed = append(allowed, method)
 		}

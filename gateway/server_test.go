@@ -29,10 +29,9 @@ var _ Heartbeat = (*client.Coordinators)(nil).Heartbeat
 func TestWrongMethods(t *testing.T) {
 	h := start(t)
 	for _, c := range []struct{ method, target, allow string }{
-		{"POST", keyPrefix + "k", "GET, HEAD, PUT, DELETE, OPTIONS"},
-		{"PATCH", keyPrefix + "a//b/..", "GET, HEAD, PUT, DELETE, OPTIONS"},
-		{"BREW", keyPrefix + "k%2f", "GET, HEAD, PUT, DELETE, OPTIONS"},
-		{"TRACE", keyBase64Prefix + "YQ", "GET, HEAD, PUT, DELETE, OPTIONS"},
+		{"PATCH", keyPrefix + "a//b/..", "GET, HEAD, PUT, POST, DELETE, OPTIONS"},
+		{"BREW", keyPrefix + "k%2f", "GET, HEAD, PUT, POST, DELETE, OPTIONS"},
+		{"TRACE", keyBase64Prefix + "YQ", "GET, HEAD, PUT, POST, DELETE, OPTIONS"},
 		{"PUT", "/v1/cluster", "GET, HEAD, OPTIONS"},
 		{"DELETE", "/livez", "GET, HEAD, OPTIONS"},
 		{"POST", "/", "GET, HEAD, OPTIONS"},
@@ -45,7 +44,7 @@ func TestWrongMethods(t *testing.T) {
 	}
 	a := h.do(http.MethodOptions, keyPrefix+"k", nil)
 	require.Equal(t, 204, a.StatusCode)
-	require.Equal(t, "GET, HEAD, PUT, DELETE, OPTIONS", a.Header.Get("Allow"))
+	require.Equal(t, "GET, HEAD, PUT, POST, DELETE, OPTIONS", a.Header.Get("Allow"))
 	require.Equal(t, 404, h.do("BREW", "/x", nil).StatusCode)
 	require.Equal(t, 404, h.do(http.MethodOptions, "*", nil).StatusCode)
 }

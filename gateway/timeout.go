@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -10,31 +12,29 @@ import (
 	"github.com/kringdb/kring/proto/kverr"
 )
 
-// parseTimeout reads "2s", "250ms" or plain seconds, "2" or "0.25"; what is longer than most is clipped to it.
+// parseTimeout reads a positive duration; what is longer than most is clipped to it.
 func parseTimeout(name, s string, most time.Duration) (time.Duration, error) {
-	bad := func() (time.Duration, error) {
+	d, ok := parseDuration(s)
+	if !ok || d <= 0 {
 		return 0, kverr.Newf(kverr.BadRequest, `%s must be a positive duration such as "2s", "250ms", or seconds such as "2"`, name)
 	}
-	var d time.Duration
-	if s != "" && strings.Trim(s, "0123456789.") == "" {
-		seconds, err := strconv.ParseFloat(s, 64)
-		if err != nil {
-			return bad()
-		}
-		if seconds > most.Seconds() {
-			return most, nil
-		}
-		d = time.Duration(seconds * float64(time.Second))
-	} else {
-		var err error
-		if d, err = time.ParseDuration(s); err != nil {
-			return bad()
-		}
-	}
-	if d <= 0 {
-		return bad()
-	}
 	return min(d, most), nil
+}
+
+// parseDuration reads "2s", "250ms", "1h30m" or plain seconds, "2" or "0.25"; more seconds than a Duration holds are the longest.
+func parseDuration(s string) (time.Duration, bool) {
+	if s == "" || strings.Trim(s, "0123456789.") != "" {
+		d, err := time.ParseDuration(s)
+		return d, err == nil
+	}
+	seconds, err := strconv.ParseFloat(s, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0, false
+	}
+	if seconds >= time.Duration(math.MaxInt64).Seconds() {
+		return math.MaxInt64, true
+	}
+	return time.Duration(seconds * float64(time.Second)), true
 }
 
 // timeoutOf is what the request asks for, by timeout= or else Request-Timeout; 0 if by neither.

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"sync"
-	"time"
 
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
@@ -18,6 +19,7 @@ import (
 type twin struct {
 	mu      sync.Mutex
 	values  map[string]client.Value
+	answers map[string]twinAnswer // by key and idempotency key
 	version uint64
 	table   *ring.Table
 	newer   []ring.Partition // laid over table, as nodes tell of them
@@ -45,7 +47,7 @@ func newTwin() *twin {
 			ID: ring.PartitionID(i), Epoch: ring.NewEpoch(0, uint64(i+1)), Primary: in[i%3], InSync: in,
 		})
 	}
-	return &twin{values: make(map[string]client.Value), table: t, cluster: twinCluster()}
+	return &twin{values: make(map[string]client.Value), answers: make(map[string]twinAnswer), table: t, cluster: twinCluster()}
 }
 
 func twinCluster() *kringv1.GetClusterResponse {
@@ -124,40 +126,86 @@ func judge(c client.Condition, version uint64) error {
 	return &kverr.Error{Code: kverr.PreconditionFailed, Version: version}
 }
 
-func (t *twin) Put(ctx context.Context, key, value []byte, options ...client.Option) (client.Result, error) {
-	r, err := t.enter(ctx, "put", key)
+// twinAnswer is what a mutation with an idempotency key was answered.
+type twinAnswer struct {
+	hash   string
+	result client.Result
+	number int64
+}
+
+// mutate runs a mutation that apply carries out, once an idempotency key. apply finds the old value and sets the new version.
+func (t *twin) mutate(
+	ctx context.Context, op string, key []byte, options []client.Option,
+	apply func(asked *client.Asked, old client.Value, r *client.Result) (int64, error),
+) (int64, client.Result, error) {
+	r, err := t.enter(ctx, op, key)
 	if err != nil {
-		return r, err
+		return 0, r, err
 	}
 	asked := client.AskedBy(options...)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old, existed := t.values[string(key)]
+	record := fmt.Sprintf("%q %q", key, asked.IdempotencyKey)
+	if a, ok := t.answers[record]; ok {
+		if a.hash != string(asked.IdempotencyHash) {
+			return 0, r, kverr.New(kverr.IdempotencyMismatch, "the idempotency key was used for another request")
+		}
+		a.result.Replayed = true
+		return a.number, a.result, nil
+	}
+	old := t.values[string(key)]
 	if err := judge(asked.Condition, old.Version); err != nil {
-		return r, err
+		return 0, r, err
 	}
+	number, err := apply(&asked, old, &r)
+	if err == nil && asked.IdempotencyKey != "" {
+		t.answers[record] = twinAnswer{string(asked.IdempotencyHash), r, number}
+	}
+	return number, r, err
+}
+
+// next is the version of the next mutation.
+func (t *twin) next() uint64 {
 	t.version++
-	r.Version, r.Existed = t.version, existed && asked.WantExisted
-	t.values[string(key)] = client.Value{
-		Result: r, Value: bytes.Clone(value), Size: uint64(len(value)), Attributes: asked.Attributes,
-	}
-	return r, nil
+	return t.version
+}
+
+func (t *twin) Put(ctx context.Context, key, value []byte, options ...client.Option) (client.Result, error) {
+	_, r, err := t.mutate(ctx, "put", key, options, func(asked *client.Asked, old client.Value, r *client.Result) (int64, error) {
+		r.Version, r.Existed = t.next(), old.Version != 0 && asked.WantExisted
+		t.values[string(key)] = client.Value{
+			Result: *r, Value: bytes.Clone(value), Size: uint64(len(value)), Attributes: asked.Attributes, TTL: asked.TTL,
+		}
+		return 0, nil
+	})
+	return r, err
 }
 
 func (t *twin) Delete(ctx context.Context, key []byte, options ...client.Option) (client.Result, error) {
-	r, err := t.enter(ctx, "delete", key)
-	if err != nil {
-		return r, err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := judge(client.AskedBy(options...).Condition, t.values[string(key)].Version); err != nil {
-		return r, err
-	}
-	t.version++
-	r.Version = t.version
-	delete(t.values, string(key))
-	return r, nil
+	_, r, err := t.mutate(ctx, "delete", key, options, func(_ *client.Asked, _ client.Value, r *client.Result) (int64, error) {
+		r.Version = t.next()
+		delete(t.values, string(key))
+		return 0, nil
+	})
+	return r, err
+}
+
+func (t *twin) Incr(ctx context.Context, key []byte, delta int64, options ...client.Option) (int64, client.Result, error) {
+	return t.mutate(ctx, "incr", key, options, func(_ *client.Asked, old client.Value, r *client.Result) (int64, error) {
+		number := int64(0)
+		if old.Version != 0 {
+			var err error
+			if number, err = strconv.ParseInt(string(old.Value), 10, 64); err != nil {
+				return 0, kverr.New(kverr.NotANumber, "the value is not a decimal number of 64 bits")
+			}
+		}
+		number += delta
+		r.Version = t.next()
+		old.Result, old.Value = *r, strconv.AppendInt(nil, number, 10)
+		old.Size = uint64(len(old.Value))
+		t.values[string(key)] = old
+		return number, nil
+	})
 }
 
 func (t *twin) Table() *ring.Table {
@@ -235,5 +283,3 @@ func (t *twin) put(key, value string, a client.Attributes) uint64 {
 }
 
 func kverrCodes() map[int32]string { return kringv1.ErrorCode_name }
-
-var soon = func() time.Time { return time.Now().Add(90 * time.Second) }

@@ -109,8 +109,9 @@ func TTL(d time.Duration) Option { return func(o *options) { o.ttl = d } }
 
 // IdempotencyKey makes a mutation happen once for all calls with this key, for the ten minutes that the cluster remembers it: a later
 // one gets the first one's answer again, with Result.Replayed. It is for callers that send a request again after they have
-// lost track of it, themselves or their own callers; within one call that is taken care of without. Keys of different partitions
-// do not know of each other.
+// lost track of it, themselves or their own callers; within one call that is taken care of without. Idempotency keys count for one
+// key of the store each: the same one with another key is another. Only what was carried out is remembered: a call that was refused
+// is judged anew.
 //
 // key has 1 to 255 bytes. hash, 8 to 32 bytes, stands for all that is asked for: a call with the same key and another hash is
 // kverr.IdempotencyMismatch, and kverr.Conflict while the first has not ended.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"time"
 
@@ -121,13 +122,24 @@ func (c *Client) fill(w *waiter, q *call) {
 	r.Increment, r.TtlMillis = q.increment, millisUp(q.ttl)
 	r.IdempotencyKey, r.IdempotencyHash = nil, nil
 	if q.idempotencyKey != "" {
-		r.IdempotencyKey, r.IdempotencyHash = []byte(q.idempotencyKey), q.idempotencyHash
+		r.IdempotencyKey, r.IdempotencyHash = scoped(q.idempotencyKey, q.key), q.idempotencyHash
 	}
 	r.Attempt, r.KnownCommitted = 0, 0
 	if q.mutation {
 		c.newRequestID(q, w)
 	}
-	w.bytes = len(q.key) + len(q.value) + len(q.idempotencyKey)
+	w.bytes = len(q.key) + len(q.value) + len(r.IdempotencyKey)
+}
+
+// scoped keeps the idempotency keys of different keys apart. A node would mix them within a partition, and there alone.
+func scoped(idempotencyKey string, key []byte) []byte {
+	h := sha256.New()
+	var size [4]byte
+	binary.BigEndian.PutUint32(size[:], uint32(len(key)))
+	h.Write(size[:]) // a hash never fails
+	h.Write(key)
+	h.Write([]byte(idempotencyKey))
+	return h.Sum(nil)
 }
 
 // newRequestID makes the next attempt the first under a new id.
