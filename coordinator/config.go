@@ -25,6 +25,7 @@ const (
 	DefaultRaftTimeout    = 800 * time.Millisecond
 	DefaultLeaderless     = 3 * time.Second
 	DefaultStopTimeout    = 2 * time.Second
+	DefaultMinDiskFree    = 256 << 20
 )
 
 // Config of a Coordinator. Start from DefaultConfig.
@@ -45,9 +46,13 @@ type Config struct {
 	MinInSync             uint32 // in-sync copies below which a partition takes no writes, 1 to Replicas
 
 	HeartbeatEvery time.Duration // what nodes and gateways are told to send; at most SilentAfter / 3
-	SilentAfter    time.Duration // no heartbeat for so long and dead by gossip: the node is down
-	HungAfter      time.Duration // no heartbeat for so long: the node is down whatever gossip says; at least SilentAfter
-	RaftTimeout    time.Duration // a follower that hears nothing of the leader for this to twice this stands for election
+	// SilentAfter: a node has failed that sent no heartbeat for so long, and is dead by gossip or unreachable for another.
+	SilentAfter time.Duration
+	// HungAfter: a node has failed that sent no heartbeat for so long, or whose disk completed no sync although something
+	// waited for it, or that most others could not reach. At least SilentAfter.
+	HungAfter   time.Duration
+	MinDiskFree uint64        // bytes: a node with less free space on its disk is given no copies; 0: all are
+	RaftTimeout time.Duration // a follower that hears nothing of the leader for this to twice this stands for election
 	// LeaderlessAfter is how long no leader must be known for watchers to be sent to another coordinator: longer than an
 	// election takes, at least twice RaftTimeout.
 	LeaderlessAfter time.Duration
@@ -70,6 +75,7 @@ func DefaultConfig() Config {
 		HeartbeatEvery:        DefaultHeartbeatEvery,
 		SilentAfter:           DefaultSilentAfter,
 		HungAfter:             DefaultHungAfter,
+		MinDiskFree:           DefaultMinDiskFree,
 		RaftTimeout:           DefaultRaftTimeout,
 		LeaderlessAfter:       DefaultLeaderless,
 		StopTimeout:           DefaultStopTimeout,

@@ -29,6 +29,7 @@ type Coordinator struct {
 	led       atomic.Bool            // leads, and has applied everything decided before
 	waiting   atomic.Pointer[string] // what is missing, for people; empty: nothing special
 	trouble   string                 // what the leader last failed at; used by its goroutine alone
+	allWell   uint64                 // version of a table all of whose disks are there; used by the leader's goroutine alone
 	look      chan struct{}          // asks the leader to look around now
 	calls     chan struct{}          // one for each unary call in flight
 	watchers  chan struct{}          // one for each watcher
@@ -54,7 +55,8 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	f := newFeed()
 	c := &Coordinator{
-		cfg: cfg, feed: f, loss: newLeaderLoss(), machine: newMachine(f), beats: newHeartbeats(cfg.SilentAfter, cfg.HungAfter),
+		cfg: cfg, feed: f, loss: newLeaderLoss(), machine: newMachine(f),
+		beats:       newHeartbeats(cfg.SilentAfter, cfg.HungAfter, cfg.MinDiskFree),
 		connections: newConnections(cfg.DialOptions),
 		look:        make(chan struct{}, 1), calls: make(chan struct{}, maxCallsInFlight),
 		watchers: make(chan struct{}, maxWatchers), stopping: make(chan struct{}),

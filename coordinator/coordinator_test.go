@@ -342,6 +342,51 @@ func TestMembersGoDownAndUp(t *testing.T) {
 	eventually(t, "n2 up", func() bool { return state("n2") == ring.MemberUp })
 }
 
+// A node falls silent, others cannot reach it: what it led is led by others, and it leads nothing when it comes back.
+func TestASilentNodeIsFailedOver(t *testing.T) {
+	c := newCluster(t, 3, 3)
+	c.allReady()
+	var stops []func()
+	var nodes []*fakeNode
+	for i := range 3 {
+		n := newNode(i + 1)
+		_, err := n.register(t, c.processes[0])
+		require.NoError(t, err)
+		nodes = append(nodes, n)
+		stops = append(stops, n.beat(t, c))
+	}
+	c.formed()
+	stops[0]()
+	silent := time.Now()
+	led := func(id ring.NodeID) (primaries, inSync int) {
+		table := c.leader().coordinator.feed.table()
+		for i := range table.Partitions {
+			if table.Partitions[i].Primary.Node == id {
+				primaries++
+			}
+			if namesNode(table.Partitions[i].InSync, id) {
+				inSync++
+			}
+		}
+		return primaries, inSync
+	}
+	eventually(t, "n1 has no role", func() bool {
+		primaries, inSync := led("n1")
+		return primaries == 0 && inSync == 0
+	})
+	t.Logf("failed over after %v", time.Since(silent))
+	table := c.leader().coordinator.feed.table()
+	for i := range table.Partitions {
+		require.True(t, namesNode(table.Partitions[i].Joining, "n1"), "it returns by itself")
+		require.False(t, table.Partitions[i].Released)
+	}
+	eventually(t, "n1 down", func() bool { return c.leader().coordinator.feed.table().Member("n1").State == ring.MemberDown })
+	nodes[0].beat(t, c)
+	eventually(t, "n1 up", func() bool { return c.leader().coordinator.feed.table().Member("n1").State == ring.MemberUp })
+	primaries, _ := led("n1")
+	require.Zero(t, primaries, "its copies have not caught up")
+}
+
 func TestValidate(t *testing.T) {
 	err := (&Config{}).Validate()
 	for _, part := range []string{"no id", "no data directory", "no gossip", "no gRPC listener", "no raft listener", "write 1, 3 or 5",

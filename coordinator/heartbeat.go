@@ -20,6 +20,7 @@ const (
 // before it has led for as long as that silence must last.
 type heartbeats struct {
 	silentAfter, hungAfter time.Duration
+	minDiskFree            uint64 // bytes
 
 	mu       sync.Mutex
 	since    time.Time // this coordinator has listened without a pause since; zero: it does not lead
@@ -35,6 +36,9 @@ type beat struct {
 	tableVersion uint64
 	diskProgress uint64
 	skew         time.Duration // its wall clock minus ours, with the way here
+	leaving      bool
+	stuck        time.Time                 // its disk has completed no sync since, while records waited; zero: it has
+	silent       map[ring.NodeID]time.Time // whom it cannot reach, and since when it says so
 }
 
 type gatewayBeat struct {
@@ -42,9 +46,9 @@ type gatewayBeat struct {
 	address string
 }
 
-func newHeartbeats(silentAfter, hungAfter time.Duration) *heartbeats {
+func newHeartbeats(silentAfter, hungAfter time.Duration, minDiskFree uint64) *heartbeats {
 	return &heartbeats{
-		silentAfter: silentAfter, hungAfter: hungAfter,
+		silentAfter: silentAfter, hungAfter: hungAfter, minDiskFree: minDiskFree,
 		nodes: map[ring.NodeID]beat{}, gateways: map[string]gatewayBeat{},
 	}
 }
@@ -103,13 +107,41 @@ func (h *heartbeats) heard(req *kringv1.HeartbeatRequest, now time.Time) error {
 	}
 	b := beat{
 		at: now, boot: req.GetBootCount(), load: req.GetLoad(), tableVersion: req.GetTableVersion(),
-		diskProgress: req.GetDiskProgress(),
+		diskProgress: req.GetDiskProgress(), leaving: req.GetLeaving(),
 	}
 	if req.GetUnixNanos() != 0 {
 		b.skew = time.Duration(req.GetUnixNanos() - now.UnixNano())
 	}
+	h.goOn(&b, req)
 	h.nodes[ring.NodeID(req.GetId())] = b
 	return nil
+}
+
+// goOn takes over from the heartbeat before what lasts: since when the disk hangs, and others are silent. After a gap it
+// counts anew, since who is not heard cannot be asked.
+func (h *heartbeats) goOn(b *beat, req *kringv1.HeartbeatRequest) {
+	before, ok := h.nodes[ring.NodeID(req.GetId())]
+	if !ok || before.boot != b.boot || b.at.Sub(before.at) > h.silentAfter {
+		before = beat{at: b.at, diskProgress: b.diskProgress}
+	}
+	if req.GetDiskWaiting() && before.diskProgress == b.diskProgress {
+		if b.stuck = before.stuck; b.stuck.IsZero() {
+			b.stuck = before.at
+		}
+	}
+	for _, id := range req.GetSilentPeers() {
+		if len(b.silent) >= ring.MaxMembers {
+			break
+		}
+		if b.silent == nil {
+			b.silent = make(map[ring.NodeID]time.Time, len(req.GetSilentPeers()))
+		}
+		since, lasting := before.silent[ring.NodeID(id)]
+		if !lasting {
+			since = b.at
+		}
+		b.silent[ring.NodeID(id)] = since
+	}
 }
 
 func (h *heartbeats) heardGateway(id, address string, now time.Time) error {
@@ -158,36 +190,6 @@ func (h *heartbeats) silence(m *ring.Member, now time.Time) time.Duration {
 func (h *heartbeats) heardWithin(m *ring.Member, d time.Duration, now time.Time) bool {
 	b, ok := h.nodes[m.Node]
 	return ok && b.boot == m.Boot && now.Sub(b.at) <= d
-}
-
-// judge says which members' states are to change: down when silent and dead by gossip, or silent for long whatever gossip
-// says (a hung process gossips on); up when heard again. Gossip alone brings nobody down.
-func (h *heartbeats) judge(t *ring.Table, gossipAlive func(ring.NodeID) bool, now time.Time) []*kringv1.SetMemberStatesCommand_MemberStateChange {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.since.IsZero() {
-		return nil
-	}
-	var changes []*kringv1.SetMemberStatesCommand_MemberStateChange
-	for i := range t.Members {
-		m := &t.Members[i]
-		silence := h.silence(m, now)
-		to := m.State
-		switch {
-		case m.State == ring.MemberUp && silence > h.hungAfter:
-			to = ring.MemberDown
-		case m.State == ring.MemberUp && silence > h.silentAfter && !gossipAlive(m.Node):
-			to = ring.MemberDown
-		case m.State == ring.MemberDown && h.heardWithin(m, h.silentAfter, now):
-			to = ring.MemberUp
-		}
-		if to != m.State {
-			changes = append(changes, &kringv1.SetMemberStatesCommand_MemberStateChange{
-				NodeId: string(m.Node), StoreId: uint64(m.Store), BootCount: m.Boot, State: kringv1.MemberState(to),
-			})
-		}
-	}
-	return changes
 }
 
 // alive lists the members that are up and were heard within hungAfter.

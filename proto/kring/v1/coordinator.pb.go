@@ -396,6 +396,7 @@ type Load struct {
 	PartitionsHeld    uint32                 `protobuf:"varint,7,opt,name=partitions_held,json=partitionsHeld,proto3" json:"partitions_held,omitempty"`
 	SyncP99Millis     float64                `protobuf:"fixed64,8,opt,name=sync_p99_millis,json=syncP99Millis,proto3" json:"sync_p99_millis,omitempty"`
 	DiskFreeBytes     uint64                 `protobuf:"varint,9,opt,name=disk_free_bytes,json=diskFreeBytes,proto3" json:"disk_free_bytes,omitempty"`
+	DiskFull          bool                   `protobuf:"varint,10,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // less is free than the node keeps in reserve: it takes no writes, and gets no new copies
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -491,6 +492,13 @@ func (x *Load) GetDiskFreeBytes() uint64 {
 		return x.DiskFreeBytes
 	}
 	return 0
+}
+
+func (x *Load) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
 }
 
 type HeartbeatResponse struct {
@@ -1787,7 +1795,7 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\fsilent_peers\x18\v \x03(\tR\vsilentPeers\x12!\n" +
 	"\fdisk_waiting\x18\f \x01(\bR\vdiskWaiting\x12\x18\n" +
 	"\aleaving\x18\r \x01(\bR\aleaving\x12)\n" +
-	"\x10partitions_ahead\x18\x0e \x01(\rR\x0fpartitionsAhead\"\xe2\x02\n" +
+	"\x10partitions_ahead\x18\x0e \x01(\rR\x0fpartitionsAhead\"\xff\x02\n" +
 	"\x04Load\x12(\n" +
 	"\x10reads_per_second\x18\x01 \x01(\x01R\x0ereadsPerSecond\x12*\n" +
 	"\x11writes_per_second\x18\x02 \x01(\x01R\x0fwritesPerSecond\x12\"\n" +
@@ -1797,7 +1805,9 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x12partitions_primary\x18\x06 \x01(\rR\x11partitionsPrimary\x12'\n" +
 	"\x0fpartitions_held\x18\a \x01(\rR\x0epartitionsHeld\x12&\n" +
 	"\x0fsync_p99_millis\x18\b \x01(\x01R\rsyncP99Millis\x12&\n" +
-	"\x0fdisk_free_bytes\x18\t \x01(\x04R\rdiskFreeBytes\"\xa6\x01\n" +
+	"\x0fdisk_free_bytes\x18\t \x01(\x04R\rdiskFreeBytes\x12\x1b\n" +
+	"\tdisk_full\x18\n" +
+	" \x01(\bR\bdiskFull\"\xa6\x01\n" +
 	"\x11HeartbeatResponse\x12#\n" +
 	"\rtable_version\x18\x01 \x01(\x04R\ftableVersion\x12\x1b\n" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x1d\n" +
