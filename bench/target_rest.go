@@ -115,13 +115,17 @@ func (t *REST) CompareAndSwap(ctx context.Context, key, value []byte, version ui
 	return newVersion, err
 }
 
+// host is the one whose turn it is.
+func (t *REST) host() *restHost {
+	if len(t.hosts) == 1 {
+		return t.hosts[0]
+	}
+	return t.hosts[t.next.Add(1)%uint64(len(t.hosts))]
+}
+
 // do sends one request; ok sees the answer of a request that succeeded, while it is valid.
 func (t *REST) do(ctx context.Context, kind Kind, key, value []byte, version uint64, ok func(*fasthttp.Response)) error {
-	host := t.hosts[0]
-	if len(t.hosts) > 1 {
-		host = t.hosts[t.next.Add(1)%uint64(len(t.hosts))]
-	}
-	return host.exchange(ctx, kind.Mutates(), func(c *restConn) {
+	return t.host().exchange(ctx, kind.Mutates(), func(c *restConn) {
 		c.uri = appendPath(append(c.uri[:0], kvPath...), key)
 		c.request.Header.SetRequestURIBytes(c.uri)
 		switch kind {
