@@ -5,6 +5,7 @@
 #   make test     every test              make race    the concurrent packages under the race detector
 #   make lint     golangci-lint, buf, the protocol still compatible, generated code up to date
 #   make proto    generate the protocol's Go code anew
+#   make soak     hours of faults under load: DURATION=1h SEED=7; reports go to reports/
 #   make bench    the micro-benchmarks    make clean   remove what was built (tools stay; clean-tools removes those)
 
 GO      ?= go
@@ -27,7 +28,7 @@ BENCH_FLAGS ?= -benchtime=1s -benchmem
 # Tools compile for a minute each: one by one, even under -j.
 .NOTPARALLEL:
 
-.PHONY: run build test race lint golangci proto proto-lint proto-breaking proto-check bench clean clean-tools tools
+.PHONY: run build test race soak lint golangci proto proto-lint proto-breaking proto-check bench clean clean-tools tools
 
 run: build
 	$(BIN)/kring dev
@@ -41,6 +42,15 @@ test:
 race:
 	CGO_ENABLED=1 $(GO) test -race -timeout $(RACE_TIMEOUT) $(TEST_FLAGS) $(RACE_PACKAGES)
 	CGO_ENABLED=1 $(GO) test -race -timeout $(RACE_TIMEOUT) $(TEST_FLAGS) -run TestOneProcess ./cmd/e2e
+
+# As root, links are cut and disks filled too. SEED empty: another one each time; the report names it.
+DURATION ?= 1h
+SEED     ?=
+REPORTS  ?= $(CURDIR)/reports
+
+soak:
+	KRING_E2E_SOAK=$(DURATION) KRING_E2E_SEED=$(SEED) KRING_E2E_REPORTS=$(REPORTS) \
+		$(GO) test -timeout 0 $(TEST_FLAGS) -count=1 -v -run '^TestSoak$$' ./cmd/e2e
 
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) -timeout 30m ./...

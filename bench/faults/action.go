@@ -69,7 +69,9 @@ func (r *runner) possible(k Kind) error {
 		return need(r.config.Network != nil, "the members have no network of their own")
 	case SyncError, SyncHang:
 		return need(r.config.Syncs != nil, "the nodes were not built with faults")
-	case DiskFull, FlipLog, FlipTable, EmptyDisk, SwapDirectories, CopiedDirectory:
+	case DiskFull:
+		return need(r.config.Disks != nil && len(r.config.Disks.Small()) > 0, "no node has a disk small enough")
+	case FlipLog, FlipTable, EmptyDisk, SwapDirectories, CopiedDirectory:
 		return need(r.config.Disks != nil, "the nodes' disks are out of reach")
 	case KillGateway:
 		return need(len(r.config.Cluster.Gateways()) > 1, "there is one gateway only")

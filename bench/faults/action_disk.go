@@ -10,7 +10,9 @@ import (
 var diskActions = map[Kind]action{
 	DiskFull: {
 		begin: func(_ context.Context, s *strike) ([]string, error) {
-			return s.plan.Nodes[:1], s.config.Disks.Fill(s.plan.Nodes[0])
+			small := s.config.Disks.Small()
+			id := small[s.random.IntN(len(small))]
+			return []string{id}, s.config.Disks.Fill(id)
 		},
 		proof: func(_ context.Context, s *strike) (bool, string, error) {
 			left, err := s.config.Disks.Left(s.targets[0])
@@ -89,6 +91,9 @@ func flipped(flip func(s *strike, id string) (string, error)) action {
 				return targets, err
 			}
 			where, err := flip(s, targets[0])
+			if errors.Is(err, ErrNothingThere) {
+				where, err = err.Error(), nil
+			}
 			s.where = append(s.where, where)
 			return targets, err
 		},

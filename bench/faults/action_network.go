@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 )
 
 // link is one direction between two members.
@@ -62,29 +63,43 @@ func cut(choose func(ctx context.Context, s *strike) ([]link, error)) action {
 			for _, l := range s.links {
 				failures = append(failures, s.config.Network.Mend(l.from, l.to))
 			}
-			for _, l := range s.links {
-				if passes, err := s.config.Network.Passes(l.from, l.to); err != nil || !passes {
-					failures = append(failures, fmt.Errorf("%v is still cut: %w", l, errors.Join(err, errImpossible)))
+			passing, err := s.passing(s.links)
+			for i, l := range s.links {
+				if !passing[i] {
+					failures = append(failures, fmt.Errorf("%v is still cut", l))
 				}
 			}
-			return errors.Join(failures...)
+			return errors.Join(append(failures, err)...)
 		},
 	}
 }
 
+// passing sends packets over all links at once and says for each whether one arrived.
+func (s *strike) passing(links []link) ([]bool, error) {
+	passing, failures := make([]bool, len(links)), make([]error, len(links))
+	var probing sync.WaitGroup
+	for i, l := range links {
+		probing.Go(func() { passing[i], failures[i] = s.config.Network.Passes(l.from, l.to) })
+	}
+	probing.Wait()
+	return passing, errors.Join(failures...)
+}
+
 // linksCut proves with packets that the links are cut, and that the other direction of a link cut one way is not.
 func linksCut(_ context.Context, s *strike) (bool, string, error) {
+	links := slices.Clone(s.links)
 	for _, l := range s.links {
-		passes, err := s.config.Network.Passes(l.from, l.to)
-		if err != nil || passes {
-			return false, fmt.Sprintf("packets pass %v", l), err
+		if back := (link{l.to, l.from}); !slices.Contains(s.links, back) {
+			links = append(links, back)
 		}
-		back := link{l.to, l.from}
-		if slices.Contains(s.links, back) {
-			continue
-		}
-		if passes, err := s.config.Network.Passes(back.from, back.to); err != nil || !passes {
-			return false, fmt.Sprintf("packets do not pass %v", back), err
+	}
+	passing, err := s.passing(links)
+	if err != nil {
+		return false, "", err
+	}
+	for i, l := range links {
+		if cut := i < len(s.links); passing[i] == cut {
+			return false, fmt.Sprintf("%v is to be cut: %t, packets pass: %t", l, cut, passing[i]), nil
 		}
 	}
 	return true, fmt.Sprintf("no packet passes %v", s.links), nil

@@ -1,6 +1,12 @@
 package faults
 
-import "context"
+import (
+	"context"
+	"errors"
+)
+
+// ErrNothingThere is what a fault could not be done to.
+var ErrNothingThere = errors.New("nothing is there to be broken")
 
 // Cluster is what faults are done to. Members are named by their ids. Methods may be called at the same time.
 type Cluster interface {
@@ -63,6 +69,8 @@ type Network interface {
 
 // Disks breaks what nodes have on their disks; optional. But for Fill and Free, the node does not run.
 type Disks interface {
+	// Small are the nodes whose disk can be filled: it is a small one of their own.
+	Small() []string
 	// Fill takes all the space that is left to a node, Free gives it back. Left says how many bytes are left.
 	Fill(id string) error
 	Free(id string) error
@@ -77,6 +85,7 @@ type Disks interface {
 	Restore(id string) error
 	Return(id string) error
 	// FlipLog flips one bit in what the node's log holds, FlipTable one in its tables; random decides which. They say where.
+	// ErrNothingThere if nothing has been written there yet.
 	FlipLog(id string, random func(n int) int) (where string, err error)
 	FlipTable(id string, random func(n int) int) (where string, err error)
 }

@@ -143,6 +143,7 @@ const maxCall = 30 * time.Second
 
 func (c *expiringClient) found(k *expiringKey, call time.Duration, a Answer) {
 	w := c.w
+	w.early.checked(1)
 	w.gone.checked(1)
 	k.seen = true
 	if _, err := bench.CheckValue([]byte(k.name), a.Value); err != nil {

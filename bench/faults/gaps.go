@@ -41,7 +41,7 @@ func (g *Gaps) Acknowledged(key int, call time.Duration) {
 type Mark struct {
 	gaps    *Gaps
 	from    time.Duration
-	longest []time.Duration // of each key, between two acknowledgements the later of which came after from
+	longest []time.Duration // of each key, without an acknowledgement, from from on
 	first   []time.Duration // of each key, the first acknowledgement of a write sent after from; 0: none yet
 	any     time.Duration   // the last acknowledgement of any key
 	overall time.Duration   // the longest time without one of any key
@@ -64,8 +64,7 @@ func (g *Gaps) Mark() *Mark {
 
 // acknowledged needs the mutex of Gaps.
 func (m *Mark) acknowledged(key int, before, call, now time.Duration) {
-	// The whole gap counts, also the part of it before the mark: it is what a client has waited.
-	m.longest[key] = max(m.longest[key], now-before)
+	m.longest[key] = max(m.longest[key], now-max(before, m.from))
 	m.overall = max(m.overall, now-m.any)
 	m.any = now
 	if m.first[key] == 0 && call >= m.from {
@@ -97,7 +96,7 @@ func (m *Mark) End() GapReport {
 	delete(g.marks, m)
 	longest := slices.Clone(m.longest)
 	for key := range longest {
-		longest[key] = max(longest[key], now-g.last[key])
+		longest[key] = max(longest[key], now-max(g.last[key], m.from))
 	}
 	r := GapReport{Overall: max(m.overall, now-m.any)}
 	for key, d := range longest {

@@ -52,6 +52,7 @@ func newLists(s *shared) *lists {
 		final:   newFindings("acknowledged elements are in their list once, refused ones are not", "elements"),
 		repeats: newFindings("a repeat gets the first answer", "appends repeated"),
 	}
+	w.repeats.verdict.MayBeEmpty = true // no outcome may have been unknown
 	for range s.config.HotKeys {
 		w.hot = append(w.hot, &hotList{})
 	}

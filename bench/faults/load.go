@@ -32,7 +32,6 @@ func (c LoadConfig) withDefaults() LoadConfig {
 		if *v == 0 {
 			*v = standard
 		}
-		*v = max(*v, 0)
 	}
 	number(&c.HotKeys, 10)
 	number(&c.Registers, 3)

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -53,6 +54,8 @@ type Verdict struct {
 	Violations uint64   `json:"violations"`
 	Findings   []string `json:"findings,omitempty"` // the first of them
 	Note       string   `json:"note,omitempty"`
+	// MayBeEmpty: a run in which nothing was there to be checked is not void for that.
+	MayBeEmpty bool `json:"may_be_empty,omitempty"`
 }
 
 // findings gathers a Verdict from many goroutines.
@@ -92,6 +95,7 @@ func (f *findings) result() Verdict {
 type Counts struct {
 	Operations map[string]map[Outcome]uint64 `json:"operations"`
 	Errors     map[string]uint64             `json:"errors,omitempty"`
+	Samples    map[string]string             `json:"samples,omitempty"` // of each of Errors, the first one's text
 }
 
 // Acknowledged is the number of mutations that were.
@@ -128,6 +132,12 @@ const (
 	kindExpiring  = "put-expiring"
 )
 
+func newCounts() Counts {
+	return Counts{
+		Operations: make(map[string]map[Outcome]uint64), Errors: make(map[string]uint64), Samples: make(map[string]string),
+	}
+}
+
 // tally counts operations.
 type tally struct {
 	mu     sync.Mutex
@@ -135,7 +145,7 @@ type tally struct {
 }
 
 func newTally() *tally {
-	return &tally{counts: Counts{Operations: make(map[string]map[Outcome]uint64), Errors: make(map[string]uint64)}}
+	return &tally{counts: newCounts()}
 }
 
 // count notes one operation. NotFound and PreconditionFailed are answers: they count as ok for reads, as failed for mutations,
@@ -159,7 +169,11 @@ func (t *tally) count(kind string, err error) {
 	}
 	by[outcome]++
 	if err != nil && !answered {
-		t.counts.Errors[kverr.Name(code)]++
+		name := kverr.Name(code)
+		if t.counts.Errors[name] == 0 {
+			t.counts.Samples[name] = kind + ": " + err.Error()
+		}
+		t.counts.Errors[name]++
 	}
 }
 
@@ -167,15 +181,11 @@ func (t *tally) count(kind string, err error) {
 func (t *tally) result() Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := Counts{Operations: make(map[string]map[Outcome]uint64), Errors: make(map[string]uint64)}
+	c := newCounts()
 	for kind, by := range t.counts.Operations {
-		c.Operations[kind] = make(map[Outcome]uint64)
-		for o, n := range by {
-			c.Operations[kind][o] = n
-		}
+		c.Operations[kind] = maps.Clone(by)
 	}
-	for name, n := range t.counts.Errors {
-		c.Errors[name] = n
-	}
+	maps.Copy(c.Errors, t.counts.Errors)
+	maps.Copy(c.Samples, t.counts.Samples)
 	return c
 }

@@ -145,9 +145,10 @@ func resolve(history []registerOp) []registerOp {
 			written[o.version] = true
 		}
 	}
-	// A version that only a refusal has told of belongs to a write that nobody read.
+	// A version that only a refusal has told of, or a swap over it, belongs to a write that nobody read.
 	stray := slices.ContainsFunc(history, func(o registerOp) bool {
-		return o.refused && o.version != 0 && !written[o.version]
+		swapped := o.kind == registerCAS && o.outcome == OK && !o.refused
+		return o.refused && o.version != 0 && !written[o.version] || swapped && o.expect != 0 && !written[o.expect]
 	})
 	kept := make([]registerOp, 0, len(history))
 	for _, o := range history {

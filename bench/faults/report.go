@@ -26,13 +26,14 @@ type Fault struct {
 	Evidence    []string      `json:"evidence,omitempty"`
 	Detected    time.Duration `json:"detected_ns,omitempty"` // from Begin until the cluster said that it is not whole
 	WasDetected bool          `json:"was_detected"`
-	// Gaps are those from Begin on; Gaps.First is from Begin until every hot key was written again.
-	Gaps         GapReport `json:"gaps"`
-	Before       Counts    `json:"-"`
-	Acknowledged uint64    `json:"acknowledged"` // writes, from Begin to Whole
-	Unknown      uint64    `json:"unknown"`      // outcomes
-	Refused      uint64    `json:"refused"`
-	Errors       []string  `json:"errors,omitempty"`
+	// Written is from Begun until each hot key had a write acknowledged that was sent after Begun. 0: never.
+	Written      time.Duration `json:"written_ns,omitempty"`
+	Gaps         GapReport     `json:"gaps"` // from Begin until Whole and Written
+	Before       Counts        `json:"-"`
+	Acknowledged uint64        `json:"acknowledged"` // writes, from Begin to Whole
+	Unknown      uint64        `json:"unknown"`      // outcomes
+	Refused      uint64        `json:"refused"`
+	Errors       []string      `json:"errors,omitempty"`
 }
 
 func (f *Fault) count(after Counts) {
@@ -56,7 +57,7 @@ func (f Fault) String() string {
 		effect = "effective"
 	}
 	text := fmt.Sprintf("#%d %s of %s: %s; written again after %v, longest gap %v, whole %v after its end",
-		f.Number, f.Kind, strings.Join(f.Targets, ", "), effect, ms(f.Gaps.First), ms(f.Gaps.Longest), ms(f.Whole-f.End))
+		f.Number, f.Kind, strings.Join(f.Targets, ", "), effect, ms(f.Written), ms(f.Gaps.Longest), ms(f.Whole-f.End))
 	for _, e := range f.Errors {
 		text += "\n\tERROR " + e
 	}
@@ -122,6 +123,9 @@ func (r *runner) finish(ctx context.Context) {
 	p.EffectiveKinds = len(kinds)
 	for _, v := range p.Verdicts {
 		p.Violations += v.Violations
+		if v.Checked == 0 && !v.MayBeEmpty {
+			p.Void = append(p.Void, "nothing was checked: "+v.Check)
+		}
 	}
 	if p.Effective < p.LeastEffective {
 		p.Void = append(p.Void, fmt.Sprintf("%d faults were effective, at least %d were to be", p.Effective, p.LeastEffective))
@@ -193,7 +197,7 @@ func (r *Report) faultsText(w io.Writer) {
 			targets = fmt.Sprintf("%s … (%d)", strings.Join(f.Targets[:3], " "), len(f.Targets))
 		}
 		fmt.Fprintf(w, "%d\t%v\t%s\t%s\t%v\t%s\t%s\t%v\t%v\t%v\t%d\t%d\t%d\n", f.Number, ms(f.Begin), f.Kind, targets,
-			ms(f.End-f.Begin), effect, noticed, ms(f.Gaps.First), ms(f.Gaps.Longest), ms(f.Whole-f.End), f.Acknowledged, f.Unknown, f.Refused)
+			ms(f.End-f.Begin), effect, noticed, ms(f.Written), ms(f.Gaps.Longest), ms(f.Whole-f.End), f.Acknowledged, f.Unknown, f.Refused)
 	}
 	fmt.Fprintln(w, "\n#\tevidence")
 	for _, f := range r.Faults {
@@ -208,7 +212,7 @@ func (r *Report) countsText(w io.Writer) {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\n", kind, by[OK], by[Failed], by[Unknown])
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Counts.Errors)) {
-		fmt.Fprintf(w, "error %s\t%d\n", name, r.Counts.Errors[name])
+		fmt.Fprintf(w, "error %s\t%d\t\t\t%s\n", name, r.Counts.Errors[name], r.Counts.Samples[name])
 	}
 }
 

@@ -101,7 +101,13 @@ func start(t *testing.T, request topology.Request, runner func(dir string, t *to
 	request.Dir = dir
 	layout, err := topology.New(request)
 	require.NoError(t, err)
-	f := &fixture{Cluster: cluster.New(layout, runner(dir, layout))}
+	return startLaidOut(t, dir, layout, runner(dir, layout))
+}
+
+// startLaidOut is start for a cluster that is laid out already; its logs are below dir.
+func startLaidOut(t *testing.T, dir string, layout *topology.Topology, runner cluster.Runner) *fixture {
+	t.Helper()
+	f := &fixture{Cluster: cluster.New(layout, runner)}
 	for _, m := range layout.Of(topology.Gateway) {
 		base := "http://" + m.HTTP
 		c, err := rest.New([]string{base})

@@ -3,6 +3,7 @@ package procs
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,8 @@ type Runner struct {
 	LogDir   string   // gets ID.log of every member
 	LogLevel string   // empty: info
 	Env      []string // added to this process's own, without its KRING_ variables; see Limits
+	// Adapt changes a member's command before it is started; nil: nothing is changed.
+	Adapt func(m topology.Member, c *Command)
 }
 
 // Start runs the member's process.
@@ -27,9 +30,13 @@ func (r Runner) Start(t *topology.Topology, m topology.Member) (cluster.Handle, 
 	if r.LogLevel != "" {
 		args = append(args, "--log-level", r.LogLevel)
 	}
-	return Start(Command{
-		Name: m.ID, Binary: r.Binary, Args: args, Env: r.Env, Log: filepath.Join(r.LogDir, m.ID+".log"),
-	})
+	c := Command{
+		Name: m.ID, Binary: r.Binary, Args: args, Env: slices.Clone(r.Env), Log: filepath.Join(r.LogDir, m.ID+".log"),
+	}
+	if r.Adapt != nil {
+		r.Adapt(m, &c)
+	}
+	return Start(c)
 }
 
 // Args is the command line that runs a member, without the binary.

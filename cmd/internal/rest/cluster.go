@@ -85,6 +85,7 @@ type Members struct {
 // Node is one storage node.
 type Node struct {
 	Node      string `json:"node"`
+	Store     string `json:"store"`
 	Address   string `json:"address"`
 	Zone      string `json:"zone"`
 	Weight    uint32 `json:"weight"`

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package chaos
+
+import (
+	"errors"
+	"os"
+)
+
+var errNotHere = errors.New("small disks need Linux")
+
+func takeAll(*os.File) error { return errNotHere }
+
+func spaceLeft(string) (uint64, error) { return 0, errNotHere }
+
+// MountSmall fails.
+func MountSmall(string, int64) (func() error, error) { return nil, errNotHere }
