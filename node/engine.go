@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -21,6 +22,12 @@ type engine struct {
 	core  *replica.Core
 	links map[ring.Replica]*link // guarded by mu
 	spare []replica.Answer       // buffer to swap with core.Out.Answers
+
+	changes *changer
+	fetches *fetcher
+	left    chan struct{} // guarded by mu; closed and nil once a Leave has come to its end
+
+	retained bool // guarded by mu: what the store was told last
 
 	applies chan struct{} // capacity 1: there is something to apply
 	failed  chan error    // capacity 1: the first error that the node cannot go on with
@@ -49,7 +56,11 @@ func (d diskReader) Head(p ring.PartitionID, key []byte) (uint64, bool, error) {
 }
 
 func (d diskReader) Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error) {
-	return d.store.Entries(p, from, to, maxBytes)
+	encoded, err := d.store.Entries(p, from, to, maxBytes)
+	if errors.Is(err, store.ErrTrimmed) {
+		err = fmt.Errorf("%w: %w", replica.ErrTrimmed, err)
+	}
+	return encoded, err
 }
 
 // do runs events under the lock and then sees to what they put out. steps must not keep the core.
@@ -83,6 +94,16 @@ func (e *engine) drain() []replica.Answer {
 	}
 	if out.Applies {
 		wake(e.applies)
+	}
+	if len(out.Changes) > 0 {
+		e.changes.add(out.Changes)
+	}
+	if len(out.Fetches) > 0 {
+		e.fetches.add(out.Fetches)
+	}
+	if e.left != nil && e.core.Left() {
+		close(e.left)
+		e.left = nil
 	}
 	var answers []replica.Answer
 	if len(out.Answers) > 0 {
@@ -182,8 +203,54 @@ func (e *engine) tickLoop(ctx context.Context, every time.Duration) {
 			return
 		case <-ticker.C:
 			e.step(&replica.Tick{})
+			e.retain()
+			e.resetSilent()
 		}
 	}
+}
+
+// retain has the log kept for longer while a replica may need it to catch up.
+func (e *engine) retain() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if more := e.core.NeedsLog(); more != e.retained {
+		e.retained = more
+		e.store.RetainMore(more)
+	}
+}
+
+// receive hands a peer's frame to the protocol.
+func (e *engine) receive(ev *replica.Received) {
+	e.mu.Lock()
+	at := e.now()
+	if l := e.links[ev.From]; l != nil {
+		l.heard = at
+	}
+	e.core.Step(at, ev)
+	answers := e.drain()
+	e.mu.Unlock()
+	e.deliver(answers)
+}
+
+// leadsFor reports whether a joiner may have a snapshot from here.
+func (e *engine) leadsFor(p ring.PartitionID, epoch ring.Epoch, joiner ring.Replica) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.core.LeadsFor(p, epoch, joiner)
+}
+
+// requests are the recent request ids of a partition, as snapshots carry them.
+func (e *engine) requests(p ring.PartitionID) [][]byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.core.Requests(p)
+}
+
+// ahead counts the partitions of which this node knows a newer configuration than t has.
+func (e *engine) ahead(t *ring.Table) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.core.Ahead(t)
 }
 
 // wake puts a token into a channel of capacity 1, where one may already be.

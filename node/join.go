@@ -3,10 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/kringdb/kring/node/replica"
-	"github.com/kringdb/kring/node/store"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/ring"
 	"github.com/kringdb/kring/ring/client"
@@ -68,9 +66,20 @@ func (n *Node) take(ctx context.Context, t *ring.Table) {
 	changed := changedPartitions(n.table.Load(), t)
 	n.table.Store(t)
 	n.updateLinks(ctx, t)
-	if len(changed) > 0 {
-		n.engine.step(&replica.Configure{Partitions: changed})
+	n.configure(changed)
+}
+
+// configure tells the protocol, and whoever works for it, of decided configurations.
+func (n *Node) configure(partitions []ring.Partition) {
+	if len(partitions) == 0 {
+		return
 	}
+	n.fetcher.moved(partitions)
+	ev := &replica.Configure{Partitions: partitions}
+	if t := n.table.Load(); t != nil {
+		ev.MinInSync, ev.Replicas = int(t.Settings.MinInSync), int(t.Settings.Replicas)
+	}
+	n.engine.step(ev)
 }
 
 func changedPartitions(old, t *ring.Table) []ring.Partition {
@@ -86,71 +95,9 @@ func changedPartitions(old, t *ring.Table) []ring.Partition {
 	return changed
 }
 
-// heartbeats tell the coordinators that this node lives and how loaded it is. That nobody hears them is no reason to stop.
-func (n *Node) heartbeats(ctx context.Context) {
-	ticker := time.NewTicker(n.cfg.HeartbeatEvery)
-	defer ticker.Stop()
-	last, lastReads, lastWrites := time.Now(), uint64(0), uint64(0)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		reads, writes, at := n.reads.Load(), n.writes.Load(), time.Now()
-		seconds := at.Sub(last).Seconds()
-		stats := n.cfg.Store.Stats()
-		load := n.load(stats)
-		load.ReadsPerSecond = float64(reads-lastReads) / seconds
-		load.WritesPerSecond = float64(writes-lastWrites) / seconds
-		last, lastReads, lastWrites = at, reads, writes
-		n.heartbeat(ctx, load, stats.Syncs)
-	}
-}
-
-func (n *Node) heartbeat(ctx context.Context, load *kringv1.Load, progress uint64) {
-	timeout, cancel := context.WithTimeout(ctx, max(n.cfg.HeartbeatEvery, time.Second))
-	defer cancel()
-	identity := n.cfg.Store.Identity()
-	_, err := n.coordinators.Heartbeat(timeout, &kringv1.HeartbeatRequest{
-		ClusterId:    n.clusterID(),
-		Id:           string(n.cfg.ID),
-		Role:         kringv1.HeartbeatRole_HEARTBEAT_ROLE_NODE,
-		StoreId:      uint64(identity.Store),
-		BootCount:    identity.Boot,
-		TableVersion: n.tableVersion(),
-		Load:         load,
-		DiskProgress: progress,
-		UnixNanos:    time.Now().UnixNano(),
-	})
-	if err != nil && ctx.Err() == nil {
-		n.metrics.heartbeatFailures.Inc()
-		n.log.Debug("heartbeat not taken", "error", err)
-	}
-}
-
 func (n *Node) tableVersion() uint64 {
 	if t := n.table.Load(); t != nil {
 		return t.Version
 	}
 	return 0
-}
-
-func (n *Node) load(stats store.Stats) *kringv1.Load {
-	primaries, held := n.counts()
-	return &kringv1.Load{
-		BytesOnDisk:       stats.LogBytes + stats.DataBytes,
-		LogBytes:          stats.LogBytes,
-		InFlight:          uint32(max(n.inFlight.Load(), 0)),
-		PartitionsPrimary: uint32(primaries),
-		PartitionsHeld:    uint32(held),
-		SyncP99Millis:     stats.SyncP99,
-		DiskFreeBytes:     stats.FreeBytes,
-	}
-}
-
-func (n *Node) counts() (primaries, held int) {
-	n.engine.mu.Lock()
-	defer n.engine.mu.Unlock()
-	return n.engine.core.Counts()
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,12 +29,21 @@ type link struct {
 	due     chan struct{} // capacity 1
 	cancel  context.CancelFunc
 	done    chan struct{}
+
+	// Guarded by engine.mu.
+	heard   replica.Time       // a frame came from the peer, or the link was made
+	refused bool               // nobody listens at the address: the process is gone
+	reset   context.CancelFunc // ends the connection; nil without one
+	since   replica.Time       // when that was made
 }
 
 const (
 	linkRetryMin = 20 * time.Millisecond
 	linkRetryMax = 500 * time.Millisecond
-	helloTimeout = 3 * time.Second // for connecting and both Hellos
+	helloTimeout = 1500 * time.Millisecond // for connecting and both Hellos: after a cut heals, TCP alone takes longer to try anew
+	// resetAfter is how long a peer may be silent before the connection to it is given up for a new one. A connection that has
+	// lost packets for a while sends again ever more rarely.
+	resetAfter = 2 * time.Second
 )
 
 func (l *link) signal() { wake(l.due) }
@@ -47,6 +59,7 @@ func (l *link) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		l.lost(err)
 		log.Log(ctx, levelOf(err), "connection to peer lost", "error", err)
 		if time.Since(start) > time.Second {
 			retry = linkRetryMin
@@ -68,6 +81,65 @@ func levelOf(err error) slog.Level {
 	return slog.LevelWarn
 }
 
+// lost notes how the connection, or the attempt at one, has ended. That a peer's process is gone is told the coordinators at once.
+func (l *link) lost(err error) {
+	e := l.node.engine
+	e.mu.Lock()
+	before := l.refused
+	l.refused = isRefused(err)
+	news := l.refused && !before
+	e.mu.Unlock()
+	if news {
+		wake(l.node.beat)
+	}
+}
+
+// isRefused reports whether a connection failed because nobody listens at the address. gRPC keeps only the text.
+func isRefused(err error) bool {
+	return kverr.CodeOf(err) == kverr.Unavailable && strings.Contains(err.Error(), syscall.ECONNREFUSED.Error())
+}
+
+// up notes that frames can be sent, and down that they cannot, and tells the protocol.
+func (l *link) up(boot uint64, reset context.CancelFunc) {
+	e := l.node.engine
+	e.mu.Lock()
+	l.refused, l.reset, l.since = false, reset, e.now()
+	e.mu.Unlock()
+	e.step(&replica.PeerUp{Peer: l.peer, Boot: boot})
+}
+
+func (l *link) down() {
+	e := l.node.engine
+	e.mu.Lock()
+	l.reset = nil
+	e.mu.Unlock()
+	e.step(&replica.PeerDown{Peer: l.peer})
+}
+
+// resetSilent ends connections to peers that have been silent for so long that a new one is the better chance. Those that
+// have nothing to say to this node are not silent.
+func (e *engine) resetSilent() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at := e.now()
+	var overdue []*link
+	for _, l := range e.links {
+		if l.reset != nil && at-max(l.heard, l.since) > replica.Time(resetAfter) {
+			overdue = append(overdue, l)
+		}
+	}
+	if len(overdue) == 0 {
+		return
+	}
+	silent := e.core.Silent()
+	for _, l := range overdue {
+		if slices.Contains(silent, l.peer.Node) {
+			l.reset()
+			l.reset = nil
+		}
+	}
+}
+
 // connect opens a stream, introduces this node, and sends until something fails.
 func (l *link) connect(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -87,9 +159,8 @@ func (l *link) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e := l.node.engine
-	e.step(&replica.PeerUp{Peer: l.peer, Boot: boot})
-	defer e.step(&replica.PeerDown{Peer: l.peer})
+	l.up(boot, cancel)
+	defer l.down()
 
 	var watcher sync.WaitGroup
 	defer watcher.Wait()
@@ -151,8 +222,30 @@ func (l *link) send(ctx context.Context, stream grpc.BidiStreamingClient[kringv1
 				return kverr.FromGRPC(err)
 			}
 			l.node.metrics.peerFrames.Inc()
+			l.count(&frame)
 			clear(frame.Appends)
 		}
+	}
+}
+
+// count adds up what went to a copy that is not in sync.
+func (l *link) count(frame *replica.Frame) {
+	t := l.node.table.Load()
+	if t == nil {
+		return
+	}
+	bytes := 0
+	for i := range frame.Appends {
+		a := &frame.Appends[i]
+		if p := t.Partition(a.Partition); p == nil || len(p.Joining) == 0 || !p.IsJoining(l.peer) {
+			continue
+		}
+		for _, e := range a.Entries {
+			bytes += len(e.Bytes)
+		}
+	}
+	if bytes > 0 {
+		l.node.metrics.catchUpLog.Add(float64(bytes))
 	}
 }
 
@@ -176,7 +269,7 @@ func (n *Node) updateLinks(ctx context.Context, t *ring.Table) {
 			linkCtx, cancel := context.WithCancel(ctx)
 			l := &link{
 				node: n, peer: r, address: address,
-				due: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+				due: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}), heard: e.now(),
 			}
 			e.links[r] = l
 			go l.run(linkCtx)

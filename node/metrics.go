@@ -1,8 +1,6 @@
 package node
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kringdb/kring/node/store"
@@ -12,11 +10,25 @@ import (
 
 // metrics is everything a node counts.
 type metrics struct {
+	registry   prometheus.Registerer
+	registered []prometheus.Collector
+
 	answers           map[kringv1.ErrorCode]prometheus.Counter
 	frames            prometheus.Counter
 	frameRequests     prometheus.Histogram
 	peerFrames        prometheus.Counter
 	heartbeatFailures prometheus.Counter
+
+	changesAsked   prometheus.Counter
+	changesDecided prometheus.Counter
+	changesRefused *prometheus.CounterVec // by code
+	changeFailures prometheus.Counter
+
+	transfers          *prometheus.CounterVec // by direction and result
+	sending, receiving prometheus.Gauge
+	snapshotBytesIn    prometheus.Counter
+	catchUpLog         prometheus.Counter
+	catchUpSnapshot    prometheus.Counter
 }
 
 func newMetrics(n *Node, registry prometheus.Registerer) (*metrics, error) {
@@ -38,6 +50,7 @@ func newMetrics(n *Node, registry prometheus.Registerer) (*metrics, error) {
 			Name: "kring_node_heartbeat_failures_total", Help: "Heartbeats that no coordinator took.",
 		}),
 	}
+	catchUp := m.repairMetrics()
 	for code := range kringv1.ErrorCode_name {
 		m.answers[kringv1.ErrorCode(code)] = answers.WithLabelValues(codeName(kringv1.ErrorCode(code)))
 	}
@@ -45,13 +58,59 @@ func newMetrics(n *Node, registry prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	collectors := append([]prometheus.Collector{
-		answers, m.frames, m.frameRequests, m.peerFrames, m.heartbeatFailures,
+		answers, m.frames, m.frameRequests, m.peerFrames, m.heartbeatFailures, m.changesAsked, m.changesDecided, m.changesRefused,
+		m.changeFailures, m.transfers, m.sending, m.receiving, m.snapshotBytesIn, catchUp,
 	}, n.gauges()...)
-	var errs []error
+	m.registry = registry
 	for _, c := range collectors {
-		errs = append(errs, registry.Register(c))
+		if err := registry.Register(c); err != nil {
+			m.unregister()
+			return nil, err
+		}
+		m.registered = append(m.registered, c)
 	}
-	return m, errors.Join(errs...)
+	return m, nil
+}
+
+// unregister makes room for another node in this one's place.
+func (m *metrics) unregister() {
+	for _, c := range m.registered {
+		m.registry.Unregister(c)
+	}
+	m.registered = nil
+}
+
+// repairMetrics makes those of changes and of bringing other copies up to date; it returns the one that m holds in parts.
+func (m *metrics) repairMetrics() prometheus.Collector {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
+	m.changesAsked = counter("kring_node_changes_asked_total", "Changes of a partition's configuration asked of the coordinators.")
+	m.changesDecided = counter("kring_node_changes_decided_total", "Those that were decided.")
+	m.changesRefused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kring_node_changes_refused_total", Help: "Those that were refused, by code.",
+	}, []string{"code"})
+	m.changeFailures = counter("kring_node_change_failures_total", "Calls to ask for changes that no coordinator took.")
+	m.transfers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kring_node_snapshots_total", Help: "Snapshots of a partition sent (out) and taken in (in), by how they ended.",
+	}, []string{"direction", "result"})
+	m.sending = gauge("kring_node_snapshots_sending", "Snapshots being sent.")
+	m.receiving = gauge("kring_node_snapshots_receiving", "Snapshots being taken in.")
+	m.snapshotBytesIn = counter("kring_node_snapshot_received_bytes_total", "Bytes of snapshots taken in.")
+	catchUp := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kring_node_catch_up_sent_bytes_total",
+		Help: "Bytes sent to bring copies up to date that are not in sync, from the log or as snapshots.",
+	}, []string{"via"})
+	m.catchUpLog, m.catchUpSnapshot = catchUp.WithLabelValues("log"), catchUp.WithLabelValues("snapshot")
+	return catchUp
+}
+
+// transferred counts a snapshot that has ended.
+func (m *metrics) transferred(direction string, err error) {
+	m.transfers.WithLabelValues(direction, codeName(kverr.CodeOf(err))).Inc()
 }
 
 func codeName(c kringv1.ErrorCode) string {

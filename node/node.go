@@ -38,6 +38,15 @@ type Node struct {
 	minVersion uint64                 // tables below it do not know this start of the node; set before the first is taken
 	table      atomic.Pointer[ring.Table]
 
+	changer   *changer
+	fetcher   *fetcher
+	sending   chan struct{}  // a token for each snapshot that is being sent
+	transfers sync.WaitGroup // of those
+
+	beat     chan struct{} // capacity 1: a heartbeat is due now
+	leaving  atomic.Bool   // stopping in good order
+	halt     sync.Once     // closes halted
+	halted   chan struct{} // stop without a word
 	draining atomic.Bool   // Run winds down: nothing more is admitted
 	drained  chan struct{} // capacity 1: nothing is in flight any more
 }
@@ -60,11 +69,16 @@ func New(cfg Config) (*Node, error) {
 	if identity.Node != cfg.ID {
 		return nil, fmt.Errorf("node: the store belongs to node %q, not %q: give the data directory of %[2]s or --id %[1]s", identity.Node, cfg.ID)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.ID), drained: make(chan struct{}, 1)}
+	n := &Node{
+		cfg: cfg, log: cfg.Logger.With("node", cfg.ID), sending: make(chan struct{}, maxTransfers),
+		beat: make(chan struct{}, 1), halted: make(chan struct{}), drained: make(chan struct{}, 1),
+	}
+	n.changer, n.fetcher = newChanger(n), newFetcher(n)
 	var err error
 	if n.engine, err = newEngine(cfg.protocol(), cfg.Store, cfg.Clock); err != nil {
 		return nil, err
 	}
+	n.engine.changes, n.engine.fetches = n.changer, n.fetcher
 	n.coordinators, err = client.NewCoordinators(client.CoordinatorsConfig{
 		Seeds: cfg.Seeds, DialOptions: cfg.DialOptions, Logger: n.log,
 	})
@@ -107,16 +121,13 @@ func (n *Node) dialOptions() []grpc.DialOption {
 	return append(options, n.cfg.DialOptions...)
 }
 
-const (
-	tickEvery    = 100 * time.Millisecond // the protocol asks for at least two a beacon interval; each wakes an idle process
-	drainTimeout = time.Second            // for requests in flight when the node is told to stop
-)
+const tickEvery = 100 * time.Millisecond // the protocol asks for at least two a beacon interval; each wakes an idle process
 
-// Run serves until ctx ends or the disk fails, and then winds down: first no more requests, then no more peers, then the
-// protocol. What was logged stays logged. The store is the caller's to close.
+// Run serves until ctx ends or the disk fails. When ctx ends it first hands over what it leads (leave), and then winds down: first
+// no more requests, then no more peers, then the protocol. What was logged stays logged. The store is the caller's to close.
 func (n *Node) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	work, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	n.cfg.Store.Start(n.engine.synced)
 
 	server := grpc.NewServer(append(codec.ServerOptions(), n.cfg.ServerOptions...)...)
@@ -126,39 +137,51 @@ func (n *Node) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	run := func(f func(context.Context) error) {
 		tasks.Go(func() {
-			if err := f(ctx); err != nil && ctx.Err() == nil {
+			if err := f(work); err != nil && work.Err() == nil {
 				n.engine.fail(err)
 			}
 		})
 	}
+	forever := func(f func(context.Context)) {
+		run(func(ctx context.Context) error { f(ctx); return nil })
+	}
 	run(func(context.Context) error { return server.Serve(n.cfg.Listener) })
-	run(func(ctx context.Context) error { n.engine.applyLoop(ctx); return nil })
-	run(func(ctx context.Context) error { n.engine.tickLoop(ctx, tickEvery); return nil })
+	forever(n.engine.applyLoop)
+	forever(func(ctx context.Context) { n.engine.tickLoop(ctx, tickEvery) })
+	forever(n.changer.run)
+	forever(n.fetcher.run)
 	run(n.join)
 
 	var err error
 	select {
-	case <-ctx.Done():
+	case <-n.halted:
 	case err = <-n.engine.failed:
+	case <-ctx.Done():
+		err = n.leave()
+	}
+	if err != nil {
 		n.log.Error("node stops", "error", err)
 	}
-	n.stopServer(server)
-	cancel()
+	n.stopServer(server, err == nil)
+	end()
 	tasks.Wait()
 	n.endLinks(func(*link) bool { return true })
+	n.transfers.Wait()
+	n.metrics.unregister()
 	return errors.Join(err, n.coordinators.Close())
 }
 
-// stopServer admits nothing more, lets what is in flight end, but not for ever, and then ends all streams, which their
-// other ends keep open.
-func (n *Node) stopServer(server *grpc.Server) {
+// stopServer admits nothing more, lets what is in flight end if it can, but not for ever, and then ends all streams, which
+// their other ends keep open.
+func (n *Node) stopServer(server *grpc.Server, canEnd bool) {
 	n.draining.Store(true)
-	if n.inFlight.Load() > 0 {
+	if canEnd && n.inFlight.Load() > 0 {
 		timer := time.NewTimer(drainTimeout)
 		defer timer.Stop()
 		select {
 		case <-n.drained:
 		case <-timer.C:
+		case <-n.halted:
 		}
 	}
 	server.Stop()

@@ -78,39 +78,22 @@ func TestLargeValues(t *testing.T) {
 	}
 }
 
-// TestStoppedNode: what its partitions need it for is refused, the others go on, and when it is back all of it is.
+// TestStoppedNode: the others do without it, and when it is back it has what it missed.
 func TestStoppedNode(t *testing.T) {
 	c := newCluster(t, 5, small)
 	cl := c.client()
 	var keys [][]byte
 	for i := range 200 {
 		keys = append(keys, fmt.Appendf(nil, "key %d", i))
-		_, err := cl.Put(t.Context(), keys[i], keys[i])
+		_, err := cl.Put(t.Context(), keys[i], []byte("first"))
 		require.NoError(t, err)
 	}
 	down := c.members[1]
 	c.stop(down)
-	touched, others := 0, 0
 	for _, key := range keys {
-		p := cl.Table().Partitions[ring.PartitionOf(key, small.Partitions)]
-		if !holds(&p, down.id) {
-			_, err := cl.Put(t.Context(), key, key)
-			require.NoError(t, err)
-			others++
-			continue
-		}
-		if touched++; touched > 5 {
-			continue // each costs its whole deadline
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		_, err := cl.Put(ctx, key, key)
-		cancel()
-		code := kverr.CodeOf(err)
-		require.Contains(t, []kverr.Code{kverr.Unavailable, kverr.OutcomeUnknown, kverr.Deadline}, code, err)
+		_, err := cl.Put(t.Context(), key, key)
+		require.NoError(t, err)
 	}
-	require.NotZero(t, touched)
-	require.NotZero(t, others)
-
 	c.start(down)
 	for _, key := range keys {
 		got, err := cl.Get(t.Context(), key)

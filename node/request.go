@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"math"
 	"sort"
 	"time"
 
@@ -80,11 +81,12 @@ func fill(resp *kringv1.Response, a *replica.Answer) {
 
 func millis(d time.Duration) uint32 { return uint32(d.Milliseconds()) }
 
-// fillError writes an error of the store.
+// fillError writes an error of the store, in which nothing was logged. One that has stopped, be it because what it holds is not
+// what was written, stops this node as well: another one is about to take over and has the right bytes.
 func fillError(resp *kringv1.Response, err error) {
 	resp.Code, resp.Message = kverr.Internal, err.Error()
-	if errors.Is(err, store.ErrCorrupt) {
-		resp.Code = kverr.Corrupt
+	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrClosed) {
+		resp.Code, resp.RetryAfterMillis = kverr.Unavailable, millis(closedRetryAfter)
 	}
 }
 
@@ -149,6 +151,10 @@ func (r *request) proposal(req *kringv1.Request, at replica.Time) *replica.Propo
 		Deadline:  deadline(req, at),
 
 		KnownCommitted: req.KnownCommitted,
+	}
+	if req.KnownCommitted == 0 {
+		// TODO(retries): clients of today do not say. To be dropped with the client that does.
+		r.mutation.propose.KnownCommitted = math.MaxUint64
 	}
 	return &r.mutation.propose
 }

@@ -81,7 +81,7 @@ func (n *Node) Exchange(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kring
 			n.log.Error("frame from peer refused", "peer", from.Node, "error", err)
 			return kverr.ToGRPC(kverr.New(kverr.Corrupt, err.Error()))
 		}
-		n.engine.step(&replica.Received{From: from, Boot: boot, Frame: frame})
+		n.engine.receive(&replica.Received{From: from, Boot: boot, Frame: frame})
 	}
 }
 
@@ -92,26 +92,35 @@ func (n *Node) hello() *kringv1.Hello {
 	}
 }
 
-// greet checks who calls.
+// greet checks who calls, and that it means the same by a lease.
 func (n *Node) greet(h *kringv1.Hello) (from ring.Replica, boot uint64, refusal *kverr.Error) {
-	cluster := n.clusterID()
-	from = ringpb.ToReplica(h.GetReplica())
-	switch {
-	case h == nil || from.IsZero() || h.GetBootCount() == 0:
+	if h == nil {
 		return from, 0, kverr.New(kverr.BadRequest, "the first frame says who sends it")
+	}
+	from, boot, refusal = n.meet(h.GetClusterId(), ringpb.ToReplica(h.GetReplica()), h.GetBootCount())
+	if refusal == nil && (h.GetLeaseNanos() != int64(n.cfg.Lease) || h.GetDrift() != n.cfg.Drift) {
+		refusal = kverr.Newf(kverr.Conflict, "leases here last %v at a drift of %g, those of %s %v at %g: give all nodes the same settings",
+			n.cfg.Lease, n.cfg.Drift, from.Node, time.Duration(h.GetLeaseNanos()), h.GetDrift())
+	}
+	return from, boot, refusal
+}
+
+// meet checks that another node is one of this cluster, with the disk and in the start that the table knows.
+func (n *Node) meet(theirs string, from ring.Replica, boot uint64) (ring.Replica, uint64, *kverr.Error) {
+	cluster := n.clusterID()
+	switch {
+	case from.IsZero() || boot == 0:
+		return from, 0, kverr.New(kverr.BadRequest, "a node says who it is")
 	case cluster == "":
 		return from, 0, kverr.New(kverr.Unavailable, "this node has not been accepted by its cluster yet")
-	case h.GetClusterId() != cluster:
-		return from, 0, kverr.Newf(kverr.WrongCluster, "this node belongs to cluster %s, the caller to %s", cluster, h.GetClusterId())
-	case h.GetLeaseNanos() != int64(n.cfg.Lease) || h.GetDrift() != n.cfg.Drift:
-		return from, 0, kverr.Newf(kverr.Conflict, "leases here last %v at a drift of %g, those of %s %v at %g: give all nodes the same settings",
-			n.cfg.Lease, n.cfg.Drift, from.Node, time.Duration(h.GetLeaseNanos()), h.GetDrift())
-	case !n.knows(from, h.GetBootCount()):
-		return from, 0, kverr.Newf(kverr.Unavailable, "this node's table does not know %v in its start %d (yet)", from, h.GetBootCount())
+	case theirs != cluster:
+		return from, 0, kverr.Newf(kverr.WrongCluster, "this node belongs to cluster %s, the caller to %s", cluster, theirs)
+	case !n.knows(from, boot):
+		return from, 0, kverr.Newf(kverr.Unavailable, "this node's table does not know %v in its start %d (yet)", from, boot)
 	case from.Node == n.cfg.ID:
 		return from, 0, kverr.Newf(kverr.WrongStore, "two nodes run under the name %s", n.cfg.ID)
 	}
-	return from, h.GetBootCount(), nil
+	return from, boot, nil
 }
 
 // knows reports whether the table has this replica as a member, and that start of it.

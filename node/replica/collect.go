@@ -63,7 +63,7 @@ func (c *Core) collectAcks(q *peer, f *Frame) {
 			continue
 		}
 		p.ackPending = false
-		if p.role == roleBackup && c.canAck(p) {
+		if p.role == roleBackup && c.canAck(p) && !c.idlesAsJoiner(p) {
 			f.Acks = append(f.Acks, c.ackOf(p))
 		}
 	}

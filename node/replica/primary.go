@@ -242,11 +242,13 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 	if m == nil || a.Epoch > p.config.Epoch {
 		return // deposed: the coordinators tell who leads now
 	}
+	if a.SentAt == 0 {
+		// It has refused: for want of the configuration, or because it was ahead of what it was sent. That tells nothing of its log.
+		m.inFlight, m.knows, m.probing = false, false, true
+		c.sendDue(p, m)
+		return
+	}
 	if a.Epoch < p.config.Epoch {
-		if a.SentAt == 0 { // it has refused, for want of the configuration
-			m.inFlight, m.knows, m.probing = false, false, true
-			c.sendDue(p, m)
-		}
 		return
 	}
 	if a.Match > m.match {
@@ -254,9 +256,7 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 	}
 	m.inFlight = m.needsSnapshot
 	m.knows = true
-	if a.SentAt != 0 {
-		m.lease = max(m.lease, a.SentAt.add(c.cfg.Lease))
-	}
+	m.lease = max(m.lease, a.SentAt.add(c.cfg.Lease))
 	m.barrier = max(m.barrier, a.Barrier)
 	if a.Match > m.match {
 		m.match, m.progress = a.Match, c.now

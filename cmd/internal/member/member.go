@@ -48,6 +48,7 @@ type Member struct {
 	closers  []func() error // in the order of opening
 	abrupt   chan struct{}  // closed: stop without a word
 	ready    func() bool
+	halt     func() // makes a node end as in a crash; nil without one
 	// addresses that were bound, "IP:PORT"; empty where the member has none
 	grpc, http, metrics string
 }
@@ -85,6 +86,9 @@ func (m *Member) Crash() error {
 	default:
 	}
 	close(m.abrupt)
+	if m.halt != nil {
+		m.halt()
+	}
 	return m.gossip.Close()
 }
 

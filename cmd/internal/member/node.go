@@ -53,7 +53,7 @@ func NewNode(c NodeConfig) (_ *Member, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m.ready = n.Ready
+	m.ready, m.halt = n.Ready, n.Halt
 	if err := m.serveAdmin(c.Metrics, c.Insecure, registry); err != nil {
 		return nil, err
 	}

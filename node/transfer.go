@@ -1,0 +1,183 @@
+package node
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/grpc"
+
+	"github.com/kringdb/kring/node/store"
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
+	"github.com/kringdb/kring/ring/ringpb"
+)
+
+const (
+	maxTransfers      = 2                      // snapshots sent at a time, and as many taken in
+	chunkBytes        = 256 << 10              // of items in one message, unless one item is larger
+	transferStall     = 15 * time.Second       // without a step forward, a transfer is given up
+	transferBusyAfter = 500 * time.Millisecond // advice with Busy
+)
+
+// Snapshot streams a partition that this node leads to one of its joiners.
+func (n *Node) Snapshot(req *kringv1.SnapshotRequest, stream grpc.ServerStreamingServer[kringv1.SnapshotChunk]) error {
+	joiner, refusal := n.greetJoiner(req)
+	if refusal != nil {
+		return kverr.ToGRPC(refusal)
+	}
+	select {
+	case n.sending <- struct{}{}:
+	default:
+		return kverr.ToGRPC(kverr.Retry(kverr.Busy, transferBusyAfter, "this node sends as many snapshots as it may"))
+	}
+	out := &outgoing{node: n, id: ring.PartitionID(req.Partition), joiner: joiner, stream: stream}
+	done := make(chan error, 1)
+	n.transfers.Go(func() { // waited for by Run: the store is not closed under it
+		defer func() { <-n.sending }()
+		done <- out.run()
+	})
+	err := out.watch(done)
+	n.metrics.transferred("out", err)
+	return kverr.ToGRPC(err)
+}
+
+// greetJoiner checks who asks, and that it has to do with this node as it says.
+func (n *Node) greetJoiner(req *kringv1.SnapshotRequest) (joiner ring.Replica, refusal *kverr.Error) {
+	joiner, _, refusal = n.meet(req.GetClusterId(), ringpb.ToReplica(req.GetReplica()), req.GetBootCount())
+	switch {
+	case refusal != nil:
+		return joiner, refusal
+	case req.GetPartition() >= n.partitionCount():
+		return joiner, kverr.Newf(kverr.BadRequest, "partition %d of %d", req.GetPartition(), n.partitionCount())
+	case !n.engine.leadsFor(ring.PartitionID(req.GetPartition()), ring.Epoch(req.GetEpoch()), joiner):
+		return joiner, kverr.Newf(kverr.StaleEpoch, "%s does not lead partition %d in epoch %v with %s joining", n.cfg.ID,
+			req.GetPartition(), ring.Epoch(req.GetEpoch()), joiner.Node)
+	}
+	return joiner, nil
+}
+
+// outgoing is one snapshot being sent.
+type outgoing struct {
+	node   *Node
+	id     ring.PartitionID
+	joiner ring.Replica
+	stream grpc.ServerStreamingServer[kringv1.SnapshotChunk]
+
+	mu    sync.Mutex
+	moved time.Time // the last step forward
+
+}
+
+// watch returns when the snapshot has been sent, and early when nothing moves any more or the joiner is none any more. gRPC ends
+// the stream when its handler returns, which is what gets a Send unstuck that the joiner does not take.
+func (o *outgoing) watch(done <-chan error) error {
+	o.progress()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-o.stream.Context().Done():
+			return kverr.New(kverr.Canceled, "the joiner went away")
+		case now := <-ticker.C:
+			o.mu.Lock()
+			stalled := now.Sub(o.moved) > transferStall
+			o.mu.Unlock()
+			if stalled {
+				return kverr.Newf(kverr.Deadline, "nothing of partition %d was taken for %v", o.id, transferStall)
+			}
+			// What is being sent stays a true state of the partition, in whatever epoch.
+			if t := o.node.table.Load(); !t.Partitions[o.id].IsJoining(o.joiner) {
+				return kverr.Newf(kverr.StaleEpoch, "%s does not join partition %d any more", o.joiner.Node, o.id)
+			}
+		}
+	}
+}
+
+func (o *outgoing) progress() {
+	o.mu.Lock()
+	o.moved = time.Now()
+	o.mu.Unlock()
+}
+
+// run sends the header with the first items, and at the end what they come to.
+func (o *outgoing) run() (err error) {
+	n := o.node
+	n.metrics.sending.Inc()
+	defer n.metrics.sending.Dec()
+	snapshot, err := n.cfg.Store.Snapshot(o.id)
+	if err != nil {
+		return fmt.Errorf("node: partition %d: snapshot: %w", o.id, err)
+	}
+	defer func() {
+		if cerr := snapshot.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	chunk := &kringv1.SnapshotChunk{Header: &kringv1.SnapshotHeader{
+		Seq: snapshot.Seq(), SeqEpoch: uint64(snapshot.SeqEpoch()), HybridTime: snapshot.HybridTime(), Bytes: snapshot.Bytes(),
+		Requests: n.engine.requests(o.id),
+	}}
+	sum := newItemSum()
+	var items []store.Item
+	for {
+		if items, err = snapshot.Next(items[:0], chunkBytes); err != nil {
+			return fmt.Errorf("node: partition %d: snapshot: %w", o.id, err)
+		}
+		chunk.Items = chunk.Items[:0]
+		for i := range items {
+			sum.add(items[i].Key, items[i].Value)
+			chunk.Items = append(chunk.Items, &kringv1.SnapshotItem{Key: items[i].Key, Value: items[i].Value})
+		}
+		if len(items) == 0 {
+			chunk.Last, chunk.ItemsSent, chunk.Digest = true, sum.count, sum.digest.Sum64()
+		}
+		if err := o.send(chunk); err != nil || chunk.Last {
+			return err
+		}
+		chunk = &kringv1.SnapshotChunk{Items: chunk.Items}
+	}
+}
+
+func (o *outgoing) send(chunk *kringv1.SnapshotChunk) error {
+	n, size := o.node, chunk.SizeVT()
+	if n.cfg.TransferPace != nil {
+		if err := n.cfg.TransferPace(o.stream.Context(), size); err != nil {
+			return err
+		}
+	}
+	if err := o.stream.Send(chunk); err != nil {
+		return kverr.FromGRPC(err)
+	}
+	n.metrics.catchUpSnapshot.Add(float64(size))
+	o.progress()
+	return nil
+}
+
+// itemSum counts and digests what a snapshot consists of: SnapshotChunk.digest says how.
+type itemSum struct {
+	count  uint64
+	digest xxhash.Digest
+	length [4]byte
+}
+
+func newItemSum() *itemSum {
+	s := new(itemSum)
+	s.digest.Reset()
+	return s
+}
+
+func (s *itemSum) add(key, value []byte) {
+	s.count++
+	for _, b := range [][]byte{key, value} {
+		binary.LittleEndian.PutUint32(s.length[:], uint32(len(b)))
+		// Writing to a digest cannot fail.
+		_, _ = s.digest.Write(s.length[:])
+		_, _ = s.digest.Write(b)
+	}
+}
