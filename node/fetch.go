@@ -147,19 +147,18 @@ func (f *fetcher) fetch(ctx context.Context, in *incoming) {
 	}
 	f.mu.Unlock()
 	wake(f.due)
-	switch {
-	case err == nil:
+	if err == nil {
 		log.Info("snapshot taken in", "seq", in.header.GetSeq(), "items", in.sum.count)
 		n.engine.step(in.installed())
-	default:
-		switch kverr.CodeOf(err) {
-		case kverr.Busy, kverr.StaleEpoch, kverr.Canceled, kverr.Unavailable:
-			log.Debug("snapshot not taken in", "error", err)
-		default:
-			log.Warn("snapshot not taken in; another attempt follows if it is still needed", "error", err)
-		}
-		in.abort()
+		return
 	}
+	switch kverr.CodeOf(err) {
+	case kverr.Busy, kverr.StaleEpoch, kverr.Canceled, kverr.Unavailable:
+		log.Debug("snapshot not taken in", "error", err)
+	default:
+		log.Warn("snapshot not taken in; another attempt follows if it is still needed", "error", err)
+	}
+	in.abort()
 }
 
 // incoming is one snapshot being taken in.

@@ -193,22 +193,6 @@ func (m *master) history(id ring.PartitionID) (out []string) {
 	return out
 }
 
-// change decides something unasked.
-func (m *master) change(t testing.TB, id ring.PartitionID, f func(p *ring.Partition)) ring.Partition {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	current := m.table.Partition(id)
-	desired := current.Clone()
-	f(&desired)
-	next, err := ring.Change(*current, current.Epoch, desired, int(m.settings.MinInSync))
-	if err != nil {
-		t.Errorf("partition %d: %v", id, err)
-		return next
-	}
-	m.update(func(t *ring.Table) *ring.Table { return t.WithPartitions(t.Version+1, next) })
-	return next
-}
-
 func (m *master) current() *ring.Table {
 	m.mu.Lock()
 	defer m.mu.Unlock()

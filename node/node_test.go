@@ -104,15 +104,6 @@ func TestStoppedNode(t *testing.T) {
 	}
 }
 
-func holds(p *ring.Partition, id ring.NodeID) bool {
-	for _, r := range p.InSync {
-		if r.Node == id {
-			return true
-		}
-	}
-	return false
-}
-
 // TestRestartAll stops every node under load and starts them again: what was acknowledged is there, on every copy alike.
 func TestRestartAll(t *testing.T) {
 	c := newCluster(t, 3, small)
