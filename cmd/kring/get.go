@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,22 +15,24 @@ import (
 )
 
 const getHelp = `Write the value of KEY to standard output, byte by byte as it was stored, with nothing added. The exit code is 3 if KEY is
-absent. With -o json the version and the rest of what is known about it come along.`
+absent. With -o json the version and the rest of what is known about it come along; with -v some of it goes to standard
+error.`
 
 // raw is get's own format: the bytes and nothing else.
 const raw = "raw"
 
 func newGet() *cobra.Command {
 	var (
-		flags  clientFlags
-		keys   keyFlags
-		format string
+		flags   clientFlags
+		keys    keyFlags
+		format  string
+		verbose bool
 	)
 	cmd := &cobra.Command{
 		Use:     "get KEY",
 		Short:   "Print a value",
 		Long:    getHelp,
-		Example: "  kring get greeting\n  kring get photos/1 > photo.jpg\n  kring get greeting -o json",
+		Example: "  kring get greeting\n  kring get photos/1 > photo.jpg\n  kring get greeting -o json\n  kring get session/9 -v",
 		Args:    arguments(1, 1, "KEY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// Who sets table for all commands in the environment means here: not JSON.
@@ -48,6 +52,9 @@ func newGet() *cobra.Command {
 				if format == output.JSON {
 					return printValue(cmd.OutOrStdout(), key, answer)
 				}
+				if verbose {
+					fmt.Fprintln(cmd.ErrOrStderr(), aboutValue(&answer))
+				}
 				if _, err := io.Copy(cmd.OutOrStdout(), answer.Body); err != nil {
 					return fmt.Errorf("the value is incomplete: %w", err)
 				}
@@ -58,7 +65,23 @@ func newGet() *cobra.Command {
 	flags.register(cmd)
 	keys.register(cmd)
 	cmd.Flags().StringVarP(&format, "output", "o", raw, "how to print: raw or json")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "say on standard error what is known about the value")
 	return cmd
+}
+
+// aboutValue is a line for people.
+func aboutValue(a *rest.Answer) string {
+	text := "version " + a.Version
+	if a.Size >= 0 {
+		text += fmt.Sprintf(", %d bytes", a.Size)
+	}
+	if a.ContentType != "" {
+		text += ", " + output.Printable(a.ContentType)
+	}
+	if seconds, err := strconv.ParseUint(a.TTL, 10, 63); err == nil {
+		text += ", expires in " + (time.Duration(seconds) * time.Second).String()
+	}
+	return text + ", served by " + output.Printable(a.Node) + " in epoch " + output.Printable(a.Epoch)
 }
 
 func printValue(w io.Writer, key []byte, answer rest.Answer) error {
@@ -71,6 +94,9 @@ func printValue(w io.Writer, key []byte, answer rest.Answer) error {
 	}
 	if answer.ContentType != "" {
 		object["content_type"] = answer.ContentType
+	}
+	if seconds, err := strconv.ParseUint(answer.TTL, 10, 64); err == nil {
+		object["ttl_seconds"] = seconds
 	}
 	output.Bytes(object, "key", key)
 	output.Bytes(object, "value", value)

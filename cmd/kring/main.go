@@ -21,7 +21,7 @@ func main() {
 // run is main with everything handed in.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot()
-	root.SetArgs(args)
+	root.SetArgs(withNegatives(args))
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -93,7 +93,7 @@ func newRoot() *cobra.Command {
 		}
 	}
 	add(groupRun, newDev(), newCoordinator(), newNode(), newGateway())
-	add(groupUse, newPut(), newGet(), newDel(), newBenchCommand())
+	add(groupUse, newPut(), newGet(), newDel(), newIncr(), newBenchCommand())
 	add(groupLook, newStatus(), newMembers(), newRing(), newLocate(), newWait())
 	root.AddCommand(newVersion(), newCompletion())
 	return root

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,19 +21,25 @@ const putHelp = `Store VALUE under KEY, and print the version it got. With - or 
 by byte as it is. The command is done when every in-sync copy has the value on disk.
 
 With --if-version the value is stored only if KEY is at that version (4 is the exit code otherwise); 0 means that KEY
-must be absent.`
+must be absent. With --ttl it is gone after so long.
+
+With --idempotency-key the change takes place once, however often the command is run with the same arguments within 10
+minutes: a later one prints what the first one did. Run it again with the same key when the exit code was 5.`
 
 const putExamples = `  kring put greeting hello
   kring put photos/1 - < photo.jpg
   kring put lock mine --if-version 0           only if nobody has it
+  kring put session/9 x7Zq --ttl 30m           for half an hour
+  kring put order/7 paid --idempotency-key "$(uuidgen)"
   kring put --key-base64 AP8= value            a key of the bytes 0x00 0xFF`
 
 func newPut() *cobra.Command {
 	var (
 		flags       clientFlags
 		keys        keyFlags
-		ifVersion   uint64
+		mutation    mutationFlags
 		contentType string
+		ttl         time.Duration
 		format      string
 	)
 	cmd := &cobra.Command{
@@ -53,7 +60,14 @@ func newPut() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			options := rest.PutOptions{IfVersion: changed(cmd, "if-version", &ifVersion), ContentType: contentType}
+			if cmd.Flags().Changed("ttl") && ttl < time.Millisecond {
+				return exit.Usagef("--ttl %s: give 1ms or more; without --ttl the value stays", ttl)
+			}
+			m, err := mutation.mutation(cmd)
+			if err != nil {
+				return err
+			}
+			options := rest.PutOptions{Mutation: m, ContentType: contentType, TTL: ttl}
 			return flags.call(cmd, func(ctx context.Context, c *rest.Client) error {
 				answer, err := c.Put(ctx, key, value, options)
 				if err != nil {
@@ -66,7 +80,8 @@ func newPut() *cobra.Command {
 	flags.register(cmd)
 	keys.register(cmd)
 	outputFlag(cmd, &format)
-	cmd.Flags().Uint64Var(&ifVersion, "if-version", 0, "store only if KEY is at this version; 0: only if absent")
+	mutation.register(cmd, "store only if KEY is at this version; 0: only if absent")
+	cmd.Flags().DurationVar(&ttl, "ttl", 0, "the value is gone after so long: 30s, 5m, 1h30m; stays unless given")
 	cmd.Flags().StringVar(&contentType, "content-type", "", "kept with the value and given back with it")
 	return cmd
 }
@@ -85,28 +100,17 @@ func valueOf(arguments []string, stdin io.Reader) ([]byte, error) {
 	return value, nil
 }
 
-// changed is v if the flag was set by whatever means, else nil.
-func changed(cmd *cobra.Command, flag string, v *uint64) *uint64 {
-	if cmd.Flags().Changed(flag) {
-		return v
-	}
-	return nil
-}
-
 func printMutation(w io.Writer, format string, key []byte, a rest.Answer, words map[bool]string) error {
 	if format == output.JSON {
-		object := map[string]any{"created": a.Created, "node": a.Node, "epoch": a.Epoch}
-		if a.Version != "" {
-			object["version"] = a.Version
-		}
-		output.Bytes(object, "key", key)
+		object := mutationObject(key, &a)
+		object["created"] = a.Created
 		return output.Write(w, object)
 	}
 	text := words[a.Created]
 	if a.Version != "" {
 		text += ", version " + a.Version
 	}
-	_, err := fmt.Fprintln(w, text)
+	_, err := fmt.Fprintln(w, text+before(&a))
 	return err
 }
 
@@ -115,10 +119,10 @@ otherwise).`
 
 func newDel() *cobra.Command {
 	var (
-		flags     clientFlags
-		keys      keyFlags
-		ifVersion uint64
-		format    string
+		flags    clientFlags
+		keys     keyFlags
+		mutation mutationFlags
+		format   string
 	)
 	cmd := &cobra.Command{
 		Use:     "del KEY",
@@ -135,21 +139,22 @@ func newDel() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			only := changed(cmd, "if-version", &ifVersion)
-			if only != nil && *only == 0 {
+			m, err := mutation.mutation(cmd)
+			if err != nil {
+				return err
+			}
+			if m.IfVersion != nil && *m.IfVersion == 0 {
 				return exit.With(exit.Usage, errors.New("--if-version 0 means absent: there would be nothing to remove"))
 			}
 			return flags.call(cmd, func(ctx context.Context, c *rest.Client) error {
-				answer, err := c.Delete(ctx, key, only)
+				answer, err := c.Delete(ctx, key, &m)
 				if err != nil {
 					return err
 				}
 				if format == output.JSON {
-					object := map[string]any{"node": answer.Node, "epoch": answer.Epoch}
-					output.Bytes(object, "key", key)
-					return output.Write(cmd.OutOrStdout(), object)
+					return output.Write(cmd.OutOrStdout(), mutationObject(key, &answer))
 				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), "removed")
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), "removed"+before(&answer))
 				return err
 			})
 		},
@@ -157,6 +162,6 @@ func newDel() *cobra.Command {
 	flags.register(cmd)
 	keys.register(cmd)
 	outputFlag(cmd, &format)
-	cmd.Flags().Uint64Var(&ifVersion, "if-version", 0, "remove only at this version")
+	mutation.register(cmd, "remove only at this version")
 	return cmd
 }

@@ -78,27 +78,32 @@ type Request struct {
 	Body   []byte // nil: none
 }
 
-// mutates reports whether the request may change something, so that it must not be sent twice.
-func (r *Request) mutates() bool {
-	return r.Method != http.MethodGet && r.Method != http.MethodHead
+// once reports whether the request must not be sent twice: it may change something, and gateways would not know it again.
+func (r *Request) once() bool {
+	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Header.Get(idempotencyKey) == ""
 }
 
-// Do sends r to the first gateway that answers. The response is one of 2xx or 304, its body the caller's to close; any
+// Do sends r to the first gateway that answers; past one that breaks off, only what may be sent twice. The response is one of 2xx or 304, its body the caller's to close; any
 // other is an error: *Problem, ErrUnreachable, or ErrOutcomeUnknown for a mutation whose answer was lost.
 func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 	var failures []error
+	sent := false // a mutation, to a gateway that has not answered
 	for _, base := range c.bases {
 		response, err := c.send(ctx, base, r)
 		if err == nil {
 			return check(response)
 		}
-		if r.mutates() && !neverSent(err) {
+		sent = sent || r.Method != http.MethodGet && r.Method != http.MethodHead && !neverSent(err)
+		if sent && r.once() {
 			return nil, fmt.Errorf("%w: %s: %w", ErrOutcomeUnknown, base.Host, err)
 		}
 		failures = append(failures, err)
 		if ctx.Err() != nil {
 			break
 		}
+	}
+	if sent {
+		return nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, errors.Join(failures...))
 	}
 	return nil, fmt.Errorf("%w: %w", ErrUnreachable, errors.Join(failures...))
 }

@@ -141,3 +141,28 @@ func TestSummary(t *testing.T) {
 	require.Equal(t, "unknown: nobody leads", (&Cluster{CoordinatorsReachable: true, Formed: true, Health: "unknown", WaitingFor: "nobody leads"}).Summary())
 	require.Equal(t, "no coordinator answers: x", (&Cluster{CoordinatorsError: "x"}).Summary())
 }
+
+// TestAnIdempotentMutationIsTriedAtTheNextGateway: the gateways know it again.
+func TestAnIdempotentMutationIsTriedAtTheNextGateway(t *testing.T) {
+	var first int
+	one := httptest.NewServer(hangUp(&first))
+	defer one.Close()
+	two := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "k1", r.Header.Get("Idempotency-Key"))
+		require.Equal(t, "incr=-3", r.URL.RawQuery)
+		w.Header().Set("Idempotency-Replayed", "true")
+		_, err := io.WriteString(w, "39")
+		require.NoError(t, err)
+	}))
+	defer two.Close()
+	number, answer, err := clientOf(t, one.URL, two.URL).Incr(t.Context(), []byte("k"), -3, Mutation{IdempotencyKey: "k1"})
+	require.NoError(t, err)
+	require.EqualValues(t, 39, number)
+	require.True(t, answer.Replayed)
+	require.Equal(t, 1, first)
+
+	_, _, err = clientOf(t, one.URL).Incr(t.Context(), []byte("k"), -3, Mutation{IdempotencyKey: "k1"})
+	require.ErrorIs(t, err, ErrOutcomeUnknown, "nobody was left to say")
+	_, _, err = clientOf(t, closedAddress(t)).Incr(t.Context(), []byte("k"), -3, Mutation{IdempotencyKey: "k1"})
+	require.ErrorIs(t, err, ErrUnreachable, "nothing was sent")
+}
