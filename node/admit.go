@@ -24,7 +24,7 @@ func (s *session) admit(r *request, req *kringv1.Request, partitions uint32) *kv
 	if err := r.check(req, partitions); err != nil {
 		return err
 	}
-	if req.Op == kringv1.Op_OP_PUT && n.cfg.Store.Full() {
+	if isMutation(req.Op) && req.Op != kringv1.Op_OP_DELETE && n.cfg.Store.Full() {
 		return kverr.Newf(kverr.DiskFull, "the disk of node %s is nearly full: nothing more is stored until there is space; deleting works",
 			n.cfg.ID)
 	}
@@ -74,10 +74,15 @@ func (n *Node) prepare(b *frameWork, r *request, req *kringv1.Request, at replic
 		return
 	}
 	n.read(r, req)
-	b.reads = append(b.reads, replica.Read{
+	read := replica.Read{
 		Token: r, Partition: ring.PartitionID(req.Partition), Epoch: ring.Epoch(req.Epoch), Deadline: deadline(req, at),
-		ReadAt: at,
-	})
+		ReadAt: at, Key: req.Key,
+	}
+	if a := r.response.Attributes; a != nil {
+		read.ExpiresMillis = a.ExpiresUnixMillis
+	}
+	r.withoutValue = req.Op == kringv1.Op_OP_HEAD
+	b.reads = append(b.reads, read)
 }
 
 // ask puts reads and proposals to the protocol and empties b.
@@ -100,7 +105,7 @@ func (n *Node) ask(b *frameWork) {
 		r := b.reads[i].Token.(*request)
 		switch b.reads[i].Result {
 		case replica.ReadAllowed:
-			r.response.Committed = b.reads[i].Committed
+			r.response.Committed, r.response.TtlMillis = b.reads[i].Committed, b.reads[i].TTLMillis
 			r.sink.respond(r)
 		case replica.ReadRefused:
 			r.finish(&b.reads[i].Answer)
@@ -112,31 +117,49 @@ func (n *Node) ask(b *frameWork) {
 	b.reads, b.proposals = b.reads[:0], b.proposals[:0]
 }
 
-// lookAhead reads the keys whose state the protocol will judge, so that it does not read the disk under its lock. What it
+// lookAhead reads what the protocol will judge proposals by, so that it does not read the disk under its lock. What it
 // finds is used only if nothing was applied to the partition in between.
 func (n *Node) lookAhead(proposals []*replica.Propose) {
-	judged := false
+	wanted := false
 	for _, p := range proposals {
-		judged = judged || p.Judged()
+		wanted = wanted || looksAhead(p)
 	}
-	if !judged {
+	if !wanted {
 		return
 	}
 	n.engine.mu.Lock()
 	for _, p := range proposals {
-		if p.Judged() {
-			p.Ahead.Mark, p.Ahead.Known = n.engine.core.AppliedMark(p.Partition)
+		if !looksAhead(p) {
+			continue
+		}
+		if mark, ok := n.engine.core.AppliedMark(p.Partition); ok {
+			p.Ahead = &replica.Ahead{Mark: mark}
 		}
 	}
 	n.engine.mu.Unlock()
+	disk := diskReader{n.cfg.Store}
 	for _, p := range proposals {
-		if !p.Ahead.Known {
+		if p.Ahead == nil {
 			continue
 		}
-		v, _, exists, err := n.cfg.Store.Head(p.Partition, p.Entry.Key)
-		p.Ahead.Version, p.Ahead.Exists, p.Ahead.Known = v.Version, exists, err == nil
+		var err error
+		if p.Judged() {
+			p.Ahead.State, err = disk.State(p.Partition, p.Entry.Key, p.Increment)
+		}
+		if i := p.Entry.Idempotency; i != nil && err == nil {
+			var kept replica.Kept
+			var ok bool
+			if kept, ok, err = disk.Kept(p.Partition, i.Key); ok {
+				p.Ahead.Kept = &kept
+			}
+		}
+		if err != nil {
+			p.Ahead = nil // the protocol reads again and says so
+		}
 	}
 }
+
+func looksAhead(p *replica.Propose) bool { return p.Judged() || p.Entry.Idempotency != nil }
 
 // read reads the applied state into the response. Whether it may be told is the protocol's to say.
 func (n *Node) read(r *request, req *kringv1.Request) {

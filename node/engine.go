@@ -50,9 +50,21 @@ func newEngine(cfg replica.Config, disk store.Store, clock func() replica.Time) 
 // diskReader shows the store to the protocol.
 type diskReader struct{ store store.Store }
 
-func (d diskReader) Head(p ring.PartitionID, key []byte) (uint64, bool, error) {
-	v, _, ok, err := d.store.Head(p, key)
-	return v.Version, ok, err
+func (d diskReader) State(p ring.PartitionID, key []byte, withValue bool) (replica.State, error) {
+	get := func() (store.Value, bool, error) { return d.store.Get(p, key) }
+	if !withValue {
+		get = func() (store.Value, bool, error) {
+			v, _, ok, err := d.store.Head(p, key)
+			return v, ok, err
+		}
+	}
+	v, ok, err := get()
+	return replica.State{Exists: ok, Version: v.Version, Attributes: v.Attributes, Value: v.Value}, err
+}
+
+func (d diskReader) Kept(p ring.PartitionID, idempotencyKey []byte) (replica.Kept, bool, error) {
+	a, ok, err := d.store.Answer(p, idempotencyKey)
+	return replica.Kept{Version: a.Version, Millis: a.Millis, Existed: a.Existed, Number: a.Number, Hash: a.Hash}, ok, err
 }
 
 func (d diskReader) Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error) {

@@ -150,6 +150,7 @@ func (n *Node) Run(ctx context.Context) error {
 	forever(func(ctx context.Context) { n.engine.tickLoop(ctx, tickEvery) })
 	forever(n.changer.run)
 	forever(n.fetcher.run)
+	run(n.engine.expireLoop)
 	run(n.join)
 
 	var err error

@@ -23,12 +23,15 @@ type request struct {
 	counted  bool             // it is
 	size     int              // of the response as encoded, once it is answered
 	mutation *mutation        // nil for a read
+
+	withoutValue bool // a read's: only its length is told
 }
 
 // mutation is what the protocol is asked to log.
 type mutation struct {
-	propose replica.Propose
-	entry   entry.Entry
+	propose     replica.Propose
+	entry       entry.Entry
+	idempotency entry.Idempotency // entry's, if it has one
 }
 
 // sink is where a request came from.
@@ -40,6 +43,9 @@ type sink interface {
 // finish turns the protocol's answer into the response, for the session's next frame.
 func (r *request) finish(a *replica.Answer) {
 	fill(&r.response, a)
+	if a.Read != nil {
+		fillState(&r.response, a.Read, r.withoutValue)
+	}
 	r.sink.respond(r)
 }
 
@@ -47,7 +53,7 @@ func (r *request) finish(a *replica.Answer) {
 func fill(resp *kringv1.Response, a *replica.Answer) {
 	resp.Committed = a.Committed
 	if a.Verdict == replica.OK {
-		resp.Number = a.Number
+		resp.Number, resp.Replayed, resp.TtlMillis = a.Number, a.Replayed, a.TTLMillis
 		if resp.Version == 0 && resp.Code == 0 {
 			resp.Version, resp.Existed = a.Version, a.Existed
 		}
@@ -71,11 +77,30 @@ func fill(resp *kringv1.Response, a *replica.Answer) {
 		resp.Code, resp.Forgotten = kverr.OutcomeUnknown, a.Forgotten
 	case replica.RequestTooOld:
 		resp.Code = kverr.RequestTooOld
+	case replica.Conflict:
+		resp.Code, resp.RetryAfterMillis = kverr.Conflict, millis(busyRetryAfter)
+	case replica.IdempotencyMismatch:
+		resp.Code, resp.Message = kverr.IdempotencyMismatch, "the idempotency key was used for another request"
+	case replica.NotANumber:
+		resp.Code, resp.Message = kverr.NotANumber, "the value is not a decimal int64, or would not be after the increment"
 	case replica.TooLate:
 		resp.Code = kverr.Deadline
 	case replica.Failed:
 		fillError(resp, a.Err)
 	case replica.OK:
+	}
+}
+
+// fillState writes what a read is answered with in the place of what it has read.
+func fillState(resp *kringv1.Response, s *replica.State, withoutValue bool) {
+	resp.Code, resp.Version, resp.Value, resp.Attributes, resp.ValueBytes = 0, s.Version, s.Value, nil, uint64(len(s.Value))
+	if !s.Exists {
+		resp.Code = kverr.NotFound
+		return
+	}
+	resp.Attributes = fromAttributes(&s.Attributes)
+	if withoutValue {
+		resp.Value = nil
 	}
 }
 
@@ -90,7 +115,9 @@ func fillError(resp *kringv1.Response, err error) {
 	}
 }
 
-func isMutation(op kringv1.Op) bool { return op == kringv1.Op_OP_PUT || op == kringv1.Op_OP_DELETE }
+func isMutation(op kringv1.Op) bool {
+	return op == kringv1.Op_OP_PUT || op == kringv1.Op_OP_DELETE || op == kringv1.Op_OP_INCREMENT
+}
 
 // check refuses a request that no node would serve.
 func (r *request) check(req *kringv1.Request, partitions uint32) *kverr.Error {
@@ -107,20 +134,43 @@ func (r *request) check(req *kringv1.Request, partitions uint32) *kverr.Error {
 	switch req.Op {
 	case kringv1.Op_OP_GET, kringv1.Op_OP_HEAD:
 		return nil
-	case kringv1.Op_OP_PUT, kringv1.Op_OP_DELETE:
-		if len(req.RequestId) != len(entry.RequestID{}) {
-			return kverr.New(kverr.BadRequest, "a mutation carries a request id of 16 bytes")
-		}
-		if req.Attributes == nil || req.Op == kringv1.Op_OP_DELETE {
-			return nil
-		}
-		r.mutation.entry.Attributes = toAttributes(req.Attributes)
-		if err := r.mutation.entry.Attributes.Validate(); err != nil {
-			return kverr.New(kverr.BadRequest, err.Error())
-		}
-		return nil
+	case kringv1.Op_OP_PUT, kringv1.Op_OP_DELETE, kringv1.Op_OP_INCREMENT:
+		return r.checkMutation(req)
 	}
 	return kverr.Newf(kverr.BadRequest, "operation %d is not known here", req.Op)
+}
+
+func (r *request) checkMutation(req *kringv1.Request) *kverr.Error {
+	e := &r.mutation.entry
+	switch {
+	case len(req.RequestId) != len(entry.RequestID{}):
+		return kverr.New(kverr.BadRequest, "a mutation carries a request id of 16 bytes")
+	case req.Op == kringv1.Op_OP_INCREMENT && (len(req.Value) != 0 || req.Attributes != nil):
+		return kverr.New(kverr.BadRequest, "an increment carries no value or attributes")
+	case req.Op == kringv1.Op_OP_DELETE && req.TtlMillis != 0:
+		return kverr.New(kverr.BadRequest, "a delete carries no time to live")
+	case len(req.IdempotencyKey) == 0 && len(req.IdempotencyHash) != 0:
+		return kverr.New(kverr.BadRequest, "a hash without an idempotency key")
+	}
+	e.Key = req.Key
+	e.Op = entry.OpPut
+	if req.Op == kringv1.Op_OP_DELETE {
+		e.Op = entry.OpDelete
+	} else {
+		e.Value = req.Value
+		e.Attributes = toAttributes(req.Attributes)
+		if req.TtlMillis != 0 {
+			e.Attributes.ExpiresMillis = req.TtlMillis // its place; the protocol knows the time
+		}
+	}
+	if len(req.IdempotencyKey) != 0 {
+		r.mutation.idempotency = entry.Idempotency{Key: req.IdempotencyKey, Hash: req.IdempotencyHash}
+		e.Idempotency = &r.mutation.idempotency
+	}
+	if err := e.Validate(); err != nil {
+		return kverr.New(kverr.BadRequest, err.Error())
+	}
+	return nil
 }
 
 // deadline is when a request that arrived at t is given up.
@@ -134,14 +184,8 @@ func deadline(req *kringv1.Request, t replica.Time) replica.Time {
 
 // proposal makes the protocol's event of a mutation. The entry keeps the request's byte slices, which alias the frame.
 func (r *request) proposal(req *kringv1.Request, at replica.Time) *replica.Propose {
-	e := &r.mutation.entry
-	e.Request, e.Attempt = entry.RequestID(req.RequestId), req.Attempt
-	e.Op, e.WantExisted, e.Key = entry.OpPut, req.WantExisted, req.Key
-	if req.Op == kringv1.Op_OP_DELETE {
-		e.Op = entry.OpDelete
-	} else {
-		e.Value = req.Value // the attributes are there since check
-	}
+	e := &r.mutation.entry // the rest of it is there since check
+	e.Request, e.Attempt, e.WantExisted = entry.RequestID(req.RequestId), req.Attempt, req.WantExisted
 	r.mutation.propose = replica.Propose{
 		Token:     r,
 		Partition: ring.PartitionID(req.Partition),
@@ -151,6 +195,9 @@ func (r *request) proposal(req *kringv1.Request, at replica.Time) *replica.Propo
 		Deadline:  deadline(req, at),
 
 		KnownCommitted: req.KnownCommitted,
+		Increment:      req.Op == kringv1.Op_OP_INCREMENT,
+		Delta:          req.Increment,
+		TTLMillis:      req.TtlMillis,
 	}
 	if req.KnownCommitted == 0 {
 		// TODO(retries): clients of today do not say. To be dropped with the client that does.

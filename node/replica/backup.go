@@ -235,6 +235,7 @@ func (c *Core) appliedBatch(batch []Apply) {
 		p := c.partitions[batch[i].Partition]
 		e := batch[i].Entry
 		p.applied = e.Seq
+		p.noteExpiry(e)
 		if e.Seq <= p.tailBase {
 			continue
 		}
@@ -243,6 +244,7 @@ func (c *Core) appliedBatch(batch []Apply) {
 			panic(fmt.Sprintf("replica: partition %d: applied %d is not the oldest entry in memory", p.id, e.Seq))
 		}
 		p.tail.pop()
+		p.forgetIdempotent(e)
 		c.tailBytes -= len(t.bytes)
 		p.tailBase++
 		if t.token != nil {

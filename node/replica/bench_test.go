@@ -13,7 +13,8 @@ import (
 // memoryDisk forgets everything: for measuring the core alone.
 type memoryDisk struct{}
 
-func (memoryDisk) Head(ring.PartitionID, []byte) (uint64, bool, error) { return 0, false, nil }
+func (memoryDisk) State(ring.PartitionID, []byte, bool) (State, error) { return State{}, nil }
+func (memoryDisk) Kept(ring.PartitionID, []byte) (Kept, bool, error)   { return Kept{}, false, nil }
 func (memoryDisk) Entries(ring.PartitionID, uint64, uint64, int) ([][]byte, error) {
 	return nil, ErrTrimmed
 }

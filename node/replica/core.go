@@ -88,8 +88,10 @@ var ErrTrimmed = errors.New("the log no longer holds the entry")
 
 // Disk is what the core reads of its node's store.
 type Disk interface {
-	// Head is the applied state of a key: its version, and whether it exists.
-	Head(p ring.PartitionID, key []byte) (version uint64, exists bool, err error)
+	// State is the applied state of a key, the value only if it is asked for.
+	State(p ring.PartitionID, key []byte, withValue bool) (State, error)
+	// Kept is what the applied state says of an idempotency key; false if nothing.
+	Kept(p ring.PartitionID, idempotencyKey []byte) (Kept, bool, error)
 	// Entries gives encoded entries from..to of a partition's log, at least one, as many as fit maxBytes. The error wraps
 	// ErrTrimmed if from is no longer in it.
 	Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error)
@@ -115,6 +117,7 @@ type Core struct {
 	attempts     map[entry.RequestID]attemptMark
 	attemptOrder fifo[attemptSeen] // of attempts, oldest first; one that was repeated stands here several times
 	swept        int               // place in all that sweepRequests looked at last
+	expirySwept  int               // the same of ExpiryDue
 
 	position uint64 // records put out
 	synced   uint64
@@ -237,6 +240,8 @@ func (c *Core) Step(now Time, ev Event) {
 		c.peerUp(ev)
 	case *PeerDown:
 		c.peer(ev.Peer).connected = false
+	case *Expire:
+		c.expireKeys(ev)
 	case *Release:
 		c.release(ev)
 	case *Leave:

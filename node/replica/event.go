@@ -25,8 +25,8 @@ type Configure struct {
 	Replicas   int // the same
 }
 
-// Propose asks the primary to log a mutation. Entry holds Request, Attempt, Op, Key, Value, Attributes, WantExisted; the
-// core sets the rest. Exactly one Answer follows.
+// Propose asks the primary to log a mutation. Entry holds Request, Attempt, Op, Key, Value, Attributes, Idempotency,
+// WantExisted; the core sets the rest. Exactly one Answer follows.
 type Propose struct {
 	Token     Token
 	Partition ring.PartitionID
@@ -34,23 +34,46 @@ type Propose struct {
 	Entry     *entry.Entry
 	Condition *Condition // nil: none
 	Deadline  Time
-	Ahead     Ahead
+	Ahead     *Ahead // nil: not read
 	// KnownCommitted is the partition's commit point as the client knew it before its first attempt.
 	KnownCommitted uint64
+	// Increment makes the value the number that the key holds, 0 if it is absent, plus Delta. Entry then is an OpPut without value; attributes stay.
+	Increment bool
+	Delta     int64
+	// TTLMillis is how long from now, by this node's hybrid time, the key exists; 0: as Entry.Attributes say. With Increment, of a new
+	// key only.
+	TTLMillis uint64
 }
 
 // Judged reports whether the key's state decides what becomes of the proposal.
 func (ev *Propose) Judged() bool {
-	return ev.Condition != nil || ev.Entry.WantExisted || ev.Entry.Op == entry.OpDelete
+	return ev.Condition != nil || ev.Increment || ev.Entry.WantExisted || ev.Entry.Op == entry.OpDelete
 }
 
-// Ahead is what the caller has read of a judged proposal's key, so that Step need not read the disk: first the mark, by
-// AppliedMark, then the key. It is used only if nothing was applied to the partition since the mark.
+// Ahead is what the caller has read for a proposal, so that Step need not read the disk: first the mark, by AppliedMark,
+// then the key if the proposal is Judged (its value too if it is an increment), and the idempotency key if it has one. It is
+// used only if nothing was applied to the partition since the mark.
 type Ahead struct {
-	Known   bool
-	Mark    uint64
+	Mark  uint64
+	State State
+	Kept  *Kept // nil: nothing is kept
+}
+
+// State is what a key is at one point of the log.
+type State struct {
+	Exists     bool
+	Version    uint64
+	Attributes entry.Attributes
+	Value      []byte
+}
+
+// Kept is what an idempotent request was answered with.
+type Kept struct {
 	Version uint64
-	Exists  bool
+	Millis  uint64 // hybrid time of its entry
+	Existed bool
+	Number  int64
+	Hash    []byte
 }
 
 // Condition must hold in the newest state for a mutation to be logged. All parts that are set must hold.
@@ -69,10 +92,14 @@ type Read struct {
 	Epoch     ring.Epoch
 	Deadline  Time
 	ReadAt    Time // before what was read was read
+	Key       []byte
+	// ExpiresMillis is that of what was read; 0: it does not expire.
+	ExpiresMillis uint64
 
 	Result    ReadResult
 	Answer    Answer // with ReadRefused
 	Committed uint64 // with ReadAllowed: the partition's commit point
+	TTLMillis uint64 // with ReadAllowed: what is left until ExpiresMillis; 0 without one
 }
 
 // ReadResult is what the core says to a Read.
@@ -151,6 +178,22 @@ type InstallFailed struct {
 	Generation uint32 // 0: it was not begun
 }
 
+// Expire names keys that were found in the applied state past their expiry, for the primary to take away. Next is when the partition
+// has to be looked at again in Unix milliseconds; 0: not before another key with an expiry comes.
+type Expire struct {
+	Partition ring.PartitionID
+	Mark      uint64 // by AppliedMark, before they were read
+	Keys      []Expiring
+	Next      uint64
+}
+
+// Expiring is a key that exists and expires at Millis.
+type Expiring struct {
+	Key    []byte
+	Millis uint64
+}
+
+func (*Expire) event()        {}
 func (*Configure) event()     {}
 func (*Release) event()       {}
 func (*Leave) event()         {}
@@ -171,15 +214,18 @@ type Verdict uint8
 
 // The verdicts. Only OutcomeUnknown leaves open whether a mutation happens.
 const (
-	OK                 Verdict = iota + 1
-	NotPrimary                 // Configuration is set if this node knows a newer one than the request's
-	Busy                       // too much is waiting; nothing was logged
-	Unavailable                // the partition cannot serve now; nothing was logged
-	PreconditionFailed         // Version and Existed tell the state that did not match
-	OutcomeUnknown             // logged, and not committed in time
-	TooLate                    // the deadline passed before anything was logged
-	Failed                     // the disk gave an error; Err is set, nothing was logged
-	RequestTooOld              // a first attempt with a KnownCommitted that is no longer covered; nothing was logged
+	OK                  Verdict = iota + 1
+	NotPrimary                  // Configuration is set if this node knows a newer one than the request's
+	Busy                        // too much is waiting; nothing was logged
+	Unavailable                 // the partition cannot serve now; nothing was logged
+	PreconditionFailed          // Version and Existed tell the state that did not match
+	OutcomeUnknown              // logged, and not committed in time
+	TooLate                     // the deadline passed before anything was logged
+	Failed                      // the disk gave an error; Err is set, nothing was logged
+	RequestTooOld               // a first attempt with a KnownCommitted that is no longer covered; nothing was logged
+	Conflict                    // a request with the same idempotency key is under way; nothing was logged
+	IdempotencyMismatch         // the idempotency key was used for another request; nothing was logged
+	NotANumber                  // an increment of something else, or past what an int64 holds; nothing was logged
 )
 
 // Answer ends a request.
@@ -191,6 +237,9 @@ type Answer struct {
 	Number        int64           // of an increment
 	Committed     uint64          // the partition's commit point, if this node is its primary
 	Forgotten     bool            // with OutcomeUnknown: no repeat will learn more
+	Replayed      bool            // an earlier answer, to the same idempotency key
+	TTLMillis     uint64          // to a Read, with OK: what is left of what is answered
+	Read          *State          // to a Read, with OK: what to answer in the place of what was read
 	Configuration *ring.Partition // shared, not to be modified
 	Reason        string          // for people, with Unavailable and Busy
 	Err           error

@@ -97,11 +97,12 @@ func decodeRequests(chunks [][]byte) (marks []requestMark, from, through uint64,
 	return marks, from, through, nil
 }
 
-// installRequests replaces what p remembers by what came with a snapshot that ends at seq. An export that does not reach so
+// installRequests replaces what p remembers, and what it knows of its data, by what came with a snapshot that ends at seq. An export that does not reach so
 // far, or cannot be read, covers nothing: then repeats of requests up to seq have an unknown outcome.
 func (c *Core) installRequests(p *partition, seq uint64, chunks [][]byte) {
 	c.requestCount -= p.requests.recent.len()
 	p.requests = requestIDs{from: seq}
+	p.tailIndex, p.idempotent, p.expiresFrom = tailIndex{}, nil, 0
 	marks, from, through, err := decodeRequests(chunks)
 	if err != nil || len(chunks) == 0 || through < seq {
 		return

@@ -29,6 +29,11 @@ func (c *Core) read(ev *Read) {
 		ev.Result = ReadRefused
 		return
 	}
+	if ev.ExpiresMillis != 0 && c.hybridMillis() >= ev.ExpiresMillis {
+		c.readExpired(p, ev)
+		return
+	}
+	ev.TTLMillis = c.ttl(ev.ExpiresMillis)
 	if c.leaseHolds(p) {
 		ev.Result, ev.Committed = ReadAllowed, p.committed
 		return
@@ -38,7 +43,7 @@ func (c *Core) read(ev *Read) {
 		ev.Result = ReadRefused
 		return
 	}
-	c.wait(p, 0, ev.Deadline, Answer{Token: ev.Token, Verdict: OK})
+	c.wait(p, 0, ev.Deadline, Answer{Token: ev.Token, Verdict: OK, TTLMillis: ev.TTLMillis})
 	ev.Result = ReadWaits
 }
 

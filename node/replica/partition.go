@@ -36,9 +36,12 @@ type partition struct {
 	epochs    []entry.EpochStart // where each epoch's entries begin; covers at least the entries above applied
 	rewrites  uint64             // how often the tail was truncated
 
-	tail     fifo[tailEntry] // the newest entries, in memory from when they were made until applied
-	tailBase uint64          // the entry before tail
-	requests requestIDs
+	tail        fifo[tailEntry] // the newest entries, in memory from when they were made until applied
+	tailBase    uint64          // the entry before tail
+	requests    requestIDs
+	tailIndex   tailIndex
+	idempotent  map[string]uint64 // seqs of tail by idempotency key; nil until there is one
+	expiresFrom uint64            // no key in the applied state expires before, in Unix milliseconds of hybrid time; 0: not known
 
 	promisePosition uint64 // of the newest promise's record: it is durable once this is synced (rule 5)
 	restarted       bool   // recovered from disk: this epoch may not be led again (rule 6)
@@ -161,6 +164,7 @@ func (c *Core) push(p *partition, t tailEntry) {
 	p.last = e.Seq
 	c.hybrid = max(c.hybrid, e.HybridTime)
 	c.remember(p, e)
+	p.noteIdempotent(e)
 	c.record(p, entry.Record{Kind: entry.RecordEntry, Seq: e.Seq, Epoch: e.Epoch, Payload: t.bytes})
 }
 
@@ -180,8 +184,10 @@ func (c *Core) truncate(p *partition, seq uint64) {
 	}
 	for i := keep; i < p.tail.len(); i++ {
 		c.tailBytes -= len(p.tail.at(i).bytes)
+		p.forgetIdempotent(p.tail.at(i).entry)
 	}
 	p.tail.cut(keep)
+	p.tailIndex = tailIndex{}
 	c.forgetAbove(p, seq)
 	p.last = seq
 	p.durable = min(p.durable, seq)

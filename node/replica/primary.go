@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"bytes"
 	"slices"
 
 	"github.com/kringdb/kring/node/entry"
@@ -105,25 +104,34 @@ func (c *Core) propose(ev *Propose) {
 		c.answerFor(p, refusal)
 		return
 	}
-	e := ev.Entry
-	if ev.Judged() {
-		done, err := c.judge(p, ev)
-		if err != nil {
-			c.answer(Answer{Token: ev.Token, Verdict: Failed, Err: err})
-			return
-		}
-		if done {
-			return
-		}
+	done, err := c.replay(p, ev)
+	if !done && err == nil && ev.Judged() {
+		done, err = c.judge(p, ev)
 	}
-	c.append(p, e, ev.Token, ev.Deadline)
+	if err != nil {
+		c.answerFor(p, Answer{Token: ev.Token, Verdict: Failed, Err: err})
+		return
+	}
+	if done {
+		return
+	}
+	if ev.TTLMillis != 0 {
+		ev.Entry.Attributes.ExpiresMillis = expiryAfter(c.hybridMillis(), ev.TTLMillis)
+	}
+	c.append(p, ev.Entry, ev.Token, ev.Deadline)
 }
 
 // refusal says why a mutation cannot even be judged now.
 func (c *Core) refusal(p *partition, ev *Propose) (Answer, bool) {
-	switch {
-	case c.now >= ev.Deadline:
+	if c.now >= ev.Deadline {
 		return Answer{Verdict: TooLate}, true
+	}
+	return c.cannotLog(p)
+}
+
+// cannotLog says why nothing can be logged now.
+func (c *Core) cannotLog(p *partition) (Answer, bool) {
+	switch {
 	case p.last-p.applied >= uint64(c.cfg.MaxTail):
 		return Answer{Verdict: Busy, Reason: "too many writes of this partition are waiting"}, true
 	case c.tailBytes >= c.cfg.MaxTailBytes:
@@ -162,40 +170,39 @@ func (c *Core) misrouted(p *partition, epoch ring.Epoch) (Answer, bool) {
 // judge evaluates a condition against the newest state, the log's tail included, and fills what the answer needs. done
 // means that nothing is to be logged and that the request is answered or waits to be.
 func (c *Core) judge(p *partition, ev *Propose) (done bool, err error) {
-	version, exists, pending, err := c.newest(p, ev.Entry.Key, &ev.Ahead)
+	s, pending, err := c.current(p, ev.Entry.Key, ev.Ahead, ev.Increment)
 	if err != nil {
 		return false, err
 	}
-	ev.Entry.Existed = exists
-	if !ev.Condition.holds(version, exists) {
-		c.answerWithoutLogging(p, pending, ev.Deadline, Answer{
-			Token: ev.Token, Verdict: PreconditionFailed, Version: version, Existed: exists,
-		})
-		return true, nil
+	ev.Entry.Existed = s.Exists
+	refused := Answer{Token: ev.Token, Version: s.Version, Existed: s.Exists}
+	switch {
+	case !ev.Condition.holds(s.Version, s.Exists):
+		refused.Verdict = PreconditionFailed
+	case ev.Entry.Op == entry.OpDelete && !s.Exists && ev.Entry.Idempotency == nil:
+		refused.Verdict = OK
+	case ev.Increment && !ev.increment(&s):
+		refused.Verdict = NotANumber
+	default:
+		return false, nil
 	}
-	if ev.Entry.Op == entry.OpDelete && !exists {
-		c.answerWithoutLogging(p, pending, ev.Deadline, Answer{Token: ev.Token, Verdict: OK})
-		return true, nil
-	}
-	return false, nil
+	c.answerWithoutLogging(p, pending, ev.Deadline, refused)
+	return true, nil
 }
 
 // newest is a key's state with every entry of the log applied. pending is the entry that made it so, 0 if applied.
-func (c *Core) newest(p *partition, key []byte, ahead *Ahead) (version uint64, exists bool, pending uint64, err error) {
-	for i := p.tail.len() - 1; i >= 0; i-- {
-		e := p.tail.at(i).entry
-		if e.Op != entry.OpNoop && bytes.Equal(e.Key, key) {
-			if e.Op == entry.OpDelete {
-				return 0, false, e.Seq, nil
-			}
-			return e.Seq, true, e.Seq, nil
+func (c *Core) newest(p *partition, key []byte, ahead *Ahead, withValue bool) (s State, pending uint64, err error) {
+	if e := p.inTail(key); e != nil {
+		if e.Op != entry.OpPut {
+			return State{}, e.Seq, nil
 		}
+		return State{Exists: true, Version: e.Seq, Attributes: e.Attributes, Value: e.Value}, e.Seq, nil
 	}
-	if ahead.Known && ahead.Mark == p.queued {
-		return ahead.Version, ahead.Exists, 0, nil
+	if ahead != nil && ahead.Mark == p.queued {
+		return ahead.State, 0, nil
 	}
-	version, exists, err = c.disk.Head(p.id, key)
-	return version, exists, 0, err
+	s, err = c.disk.State(p.id, key, withValue)
+	return s, 0, err
 }
 
 // AppliedMark says how far a partition is applied, for Propose.Ahead; not ok while something is being applied.

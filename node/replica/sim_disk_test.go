@@ -176,11 +176,14 @@ func (d *simDisk) apply(batch []Apply) {
 	}
 }
 
-// Head implements Disk.
-func (d *simDisk) Head(p ring.PartitionID, key []byte) (version uint64, exists bool, err error) {
+// State implements Disk.
+func (d *simDisk) State(p ring.PartitionID, key []byte, _ bool) (State, error) {
 	v, ok := d.state.values[place(p, key)]
-	return v.version, ok, nil
+	return State{Exists: ok, Version: v.version}, nil
 }
+
+// Kept implements Disk.
+func (d *simDisk) Kept(ring.PartitionID, []byte) (Kept, bool, error) { return Kept{}, false, nil }
 
 // Entries implements Disk.
 func (d *simDisk) Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([][]byte, error) {

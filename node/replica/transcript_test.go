@@ -424,16 +424,17 @@ func TestAheadIsUsedOnlyIfNothingWasApplied(t *testing.T) {
 	core := r.nodes[0].core
 	mark, ok := core.AppliedMark(0)
 	require.True(t, ok)
-	version, exists, _, err := core.newest(core.partitions[0], []byte("a"), &Ahead{Known: true, Mark: mark, Version: 77, Exists: true})
+	ahead := &Ahead{Mark: mark, State: State{Exists: true, Version: 77}}
+	s, _, err := core.newest(core.partitions[0], []byte("a"), ahead, false)
 	require.NoError(t, err)
-	require.True(t, exists)
-	require.EqualValues(t, 77, version, "nothing was applied since")
+	require.True(t, s.Exists)
+	require.EqualValues(t, 77, s.Version, "nothing was applied since")
 
 	r.put(0, "w", "b", 1, nil)
 	r.settle()
-	_, exists, _, err = core.newest(core.partitions[0], []byte("a"), &Ahead{Known: true, Mark: mark, Version: 77, Exists: true})
+	s, _, err = core.newest(core.partitions[0], []byte("a"), ahead, false)
 	require.NoError(t, err)
-	require.False(t, exists, "something was applied since: the disk is asked")
+	require.False(t, s.Exists, "something was applied since: the disk is asked")
 }
 
 func TestSilentMember(t *testing.T) {
