@@ -45,16 +45,17 @@ func TestCrash(t *testing.T) {
 	if testing.Short() {
 		limit /= 8
 	}
-	cuts, rounds := 0, 0
+	cuts, rounds, flipped := 0, 0, 0
 	for begun := time.Now(); time.Since(begun) < limit && !t.Failed(); rounds++ {
-		cuts += crashChain(t, seed+uint64(rounds))
+		n, f := crashChain(t, seed+uint64(rounds))
+		cuts, flipped = cuts+n, flipped+f
 	}
-	t.Logf("%d cuts in %d chains of crashes", cuts, rounds)
+	t.Logf("%d cuts in %d chains of crashes, %d of them after a snapshot was installed", cuts, rounds, flipped)
 }
 
 // crashChain begins with an empty disk and lets one incarnation of the store follow the other, each on what a cut of the
 // one before left.
-func crashChain(t *testing.T, seed uint64) (cuts int) {
+func crashChain(t *testing.T, seed uint64) (cuts, flipped int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	on := &wreck{fs: vfs.NewCrashableMem(), before: model{}}
 	for incarnation := 0; incarnation < 4 && !t.Failed(); incarnation++ {
@@ -63,25 +64,33 @@ func crashChain(t *testing.T, seed uint64) (cuts int) {
 		cuts += len(wrecks)
 		if err := checkWrecks(wrecks); err != nil {
 			t.Errorf("seed %d, incarnation %d: %v", seed, incarnation, err)
-			return cuts
+			return cuts, flipped
 		}
 		if len(wrecks) == 0 {
-			return cuts
+			return cuts, flipped
+		}
+		for _, w := range wrecks {
+			for _, p := range w.found {
+				if p.generation > 1 {
+					flipped++
+					break
+				}
+			}
 		}
 		// What was found in one of them is where the next begins. Checking has written to it, so it is not what was
 		// left but what a start made of it.
 		on = wrecks[rng.IntN(len(wrecks))]
 		on = &wreck{fs: on.fs, before: on.found, started: on.started}
 	}
-	return cuts
+	return cuts, flipped
 }
 
 // wreck is a disk after the power went, and what must and may be on it.
 type wreck struct {
 	fs       *vfs.MemFS
-	before   model          // what the incarnation began with
-	records  []entry.Record // what was appended at most
-	durable  int            // how many of them were reported durable
+	before   model         // what the incarnation began with
+	records  []modelRecord // what was appended at most
+	durable  int           // how many of them were reported durable
 	applied  map[ring.PartitionID]uint64
 	index    int
 	retained int
@@ -118,11 +127,17 @@ func checkWrecks(wrecks []*wreck) error {
 
 func (w *wreck) check() (err error) {
 	options := crashOptions(w.fs)
-	s, err := store.New("node", options)
+	opened, err := store.New("node", options)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
+	s := &found{Store: opened}
+	defer func() {
+		err = errors.Join(err, s.Close())
+		if err == nil && w.index%4 == 0 {
+			err = checkGenerations(w.fs, w.found)
+		}
+	}()
 	want := outline(s.Recovered())
 	m := w.before.clone()
 	for id, applied := range w.applied {
@@ -171,19 +186,21 @@ type workload struct {
 
 	mu      sync.Mutex
 	model   model // all of base and records
-	records []entry.Record
+	records []modelRecord
 	applied map[ring.PartitionID]uint64
 	durable int
 	cond    *sync.Cond
 	wrecks  []*wreck
 	cuts    int
 	failure error
+
+	installs map[ring.PartitionID]*installing
 }
 
 func newWorkload(rng *rand.Rand, seed uint64, on *wreck) *workload {
 	w := &workload{
 		rng: rng, seed: seed, disk: on.fs, base: on.before, model: on.before.clone(),
-		applied: make(map[ring.PartitionID]uint64),
+		applied: make(map[ring.PartitionID]uint64), installs: make(map[ring.PartitionID]*installing),
 	}
 	for id, p := range on.before {
 		w.applied[id] = p.applied
@@ -227,7 +244,7 @@ func (w *workload) run(t *testing.T) []*wreck {
 		w.durable = max(w.durable, int(p))
 		w.cond.Broadcast()
 	})
-	for range 40 {
+	for range 50 {
 		w.step(t, s)
 	}
 	w.await(len(w.records))
@@ -241,7 +258,9 @@ func (w *workload) run(t *testing.T) []*wreck {
 
 func (w *workload) step(t *testing.T, s store.Store) {
 	id := ring.PartitionID(w.rng.IntN(5))
-	switch n := w.rng.IntN(20); {
+	switch n := w.rng.IntN(26); {
+	case n >= 20:
+		w.install(t, s, 1+ring.PartitionID(w.rng.IntN(2)))
 	case n < 10:
 		w.append(s, w.entries(id, 1+w.rng.IntN(4))...)
 	case n < 11:
@@ -277,11 +296,19 @@ func (w *workload) await(position int) {
 func (w *workload) append(s store.Store, records ...entry.Record) {
 	w.mu.Lock()
 	for _, r := range records {
-		w.records = append(w.records, r)
-		w.model.record(r, len(w.records))
+		w.note(modelRecord{Record: r})
 	}
 	w.mu.Unlock()
 	s.Append(records)
+}
+
+// note takes r into account before it is appended; mu must be held.
+func (w *workload) note(r modelRecord) {
+	w.records = append(w.records, r)
+	w.model.record(r, len(w.records))
+	if r.to != nil {
+		w.applied[r.Partition] = w.model.partition(r.Partition).applied
+	}
 }
 
 func (w *workload) entries(id ring.PartitionID, n int) []entry.Record {
@@ -300,7 +327,7 @@ func (w *workload) large(id ring.PartitionID) entry.Record {
 func (w *workload) entry(id ring.PartitionID, seq uint64, valueBytes int) entry.Record {
 	e := entry.Entry{
 		Seq: seq, Epoch: w.model.partition(id).promised, HybridTime: seq, Op: entry.OpPut,
-		Key: fmt.Appendf(nil, "key-%d", w.rng.IntN(20)),
+		Key: fmt.Appendf(nil, "key-%d", w.rng.IntN(modelKeys)),
 	}
 	switch w.rng.IntN(10) {
 	case 0:
@@ -327,9 +354,9 @@ func (w *workload) apply(t *testing.T, s store.Store) {
 		if id == 0 && w.rng.IntN(20) > 0 {
 			continue // this one's commits wait, and must not hold the log
 		}
-		for seq := p.applied + 1; seq <= p.last() && p.entries[seq-1].position <= w.durable && w.rng.IntN(8) > 0; seq++ {
+		for seq := p.applied + 1; seq <= p.last() && p.at(seq).position <= w.durable && w.rng.IntN(8) > 0; seq++ {
 			e := new(entry.Entry)
-			require.NoError(t, entry.Decode(p.entries[seq-1].payload, e))
+			require.NoError(t, entry.Decode(p.at(seq).payload, e))
 			batch = append(batch, store.Applied{Partition: id, Entry: e})
 			p.applied = seq
 			w.applied[id] = seq

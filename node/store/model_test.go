@@ -18,15 +18,42 @@ type modelEntry struct {
 	position int // of its record, over all
 }
 
-// modelPartition is a partition as it should be found: nothing of it is ever trimmed.
+// modelSnapshot is what a flip puts in the place of a partition.
+type modelSnapshot struct {
+	seq   uint64
+	epoch ring.Epoch
+	keys  map[string]*entry.Entry // by key, the entry that wrote it; never changed
+}
+
+// modelRecord is a record and, if it is a flip, what it flips to.
+type modelRecord struct {
+	entry.Record
+	to *modelSnapshot
+}
+
+// modelPartition is a partition as it should be found: nothing of it is ever trimmed but by a flip.
 type modelPartition struct {
 	promised      ring.Epoch
 	configuration []byte
-	entries       []modelEntry // entries[i] is seq i+1
+	generation    uint32
+	base          modelSnapshot
+	entries       []modelEntry // entries[i] is seq base.seq+i+1
 	applied       uint64       // at most what the store was asked to apply
 }
 
-func (p *modelPartition) last() uint64 { return uint64(len(p.entries)) }
+func (p *modelPartition) last() uint64 { return p.base.seq + uint64(len(p.entries)) }
+
+func (p *modelPartition) at(seq uint64) *modelEntry { return &p.entries[seq-p.base.seq-1] }
+
+func (p *modelPartition) epochOf(seq uint64) ring.Epoch {
+	if seq == p.base.seq {
+		return p.base.epoch
+	}
+	return p.at(seq).epoch
+}
+
+// modelKeys is how many keys there are.
+const modelKeys = 20
 
 // model is what a log of records amounts to.
 type model map[ring.PartitionID]*modelPartition
@@ -43,12 +70,12 @@ func (m model) clone() model {
 
 func (m model) partition(id ring.PartitionID) *modelPartition {
 	if m[id] == nil {
-		m[id] = &modelPartition{}
+		m[id] = &modelPartition{generation: 1}
 	}
 	return m[id]
 }
 
-func (m model) record(r entry.Record, position int) {
+func (m model) record(r modelRecord, position int) {
 	p := m.partition(r.Partition)
 	switch r.Kind {
 	case entry.RecordEntry:
@@ -59,7 +86,9 @@ func (m model) record(r entry.Record, position int) {
 	case entry.RecordPromise:
 		p.promised, p.configuration = r.Epoch, r.Payload
 	case entry.RecordTruncate:
-		p.entries = p.entries[:min(r.Seq, p.last())]
+		p.entries = p.entries[:min(r.Seq, p.last())-p.base.seq]
+	case entry.RecordFlip:
+		p.generation, p.base, p.entries, p.applied = r.Generation, *r.to, nil, max(p.applied, r.Seq)
 	}
 }
 
@@ -68,11 +97,7 @@ func (m model) outline() string {
 	var b bytes.Buffer
 	for _, id := range slices.Sorted(maps.Keys(m)) {
 		if p := m[id]; p.promised != 0 || p.last() != 0 {
-			epoch := ring.Epoch(0)
-			if p.last() > 0 {
-				epoch = p.entries[p.last()-1].epoch
-			}
-			fmt.Fprintf(&b, "%d: promised %v, last %d of %v\n", id, p.promised, p.last(), epoch)
+			fmt.Fprintf(&b, "%d: promised %v, last %d of %v\n", id, p.promised, p.last(), p.epochOf(p.last()))
 		}
 	}
 	return b.String()
@@ -92,8 +117,14 @@ func outline(recovered []entry.Recovered) string {
 	return b.String()
 }
 
+// found is a store that was opened after a crash.
+type found struct {
+	store.Store
+	caughtUp bool // what it had not applied was applied
+}
+
 // check compares s with m in every byte, and applies what is left to apply.
-func (m model) check(s store.Store) error {
+func (m model) check(s *found) error {
 	var batch []store.Applied // only at the end: applying makes the store flush and trim what is still to be compared
 	for _, r := range s.Recovered() {
 		p := m.partition(r.Partition)
@@ -104,8 +135,11 @@ func (m model) check(s store.Store) error {
 			return fmt.Errorf("partition %d: trim %d, applied %d, last %d; asked to apply to %d",
 				r.Partition, r.Trim, r.Applied, r.Last, p.applied)
 		}
-		if r.Trim > 0 && r.TrimEpoch != p.entries[r.Trim-1].epoch {
-			return fmt.Errorf("partition %d: trim %d of epoch %v, not %v", r.Partition, r.Trim, r.TrimEpoch, p.entries[r.Trim-1].epoch)
+		if r.Trim < p.base.seq || r.Last > p.last() {
+			return fmt.Errorf("partition %d: holds %d to %d, should be %d to %d", r.Partition, r.Trim, r.Last, p.base.seq, p.last())
+		}
+		if r.TrimEpoch != p.epochOf(r.Trim) {
+			return fmt.Errorf("partition %d: trim %d of epoch %v, not %v", r.Partition, r.Trim, r.TrimEpoch, p.epochOf(r.Trim))
 		}
 		if r.HybridTime != r.Applied { // the workload's entries have their seq for a hybrid time
 			return fmt.Errorf("partition %d: hybrid time %d, applied %d", r.Partition, r.HybridTime, r.Applied)
@@ -119,8 +153,11 @@ func (m model) check(s store.Store) error {
 		}
 		batch = append(batch, left...)
 	}
-	if err := s.Apply(batch); err != nil {
-		return err
+	if !s.caughtUp {
+		if err := s.Apply(batch); err != nil {
+			return err
+		}
+		s.caughtUp = true
 	}
 	for id, p := range m {
 		if err := p.checkData(s, id); err != nil {
@@ -133,7 +170,7 @@ func (m model) check(s store.Store) error {
 func checkEpochs(r entry.Recovered, p *modelPartition) error {
 	var want []entry.EpochStart
 	for seq := r.Trim + 1; seq <= r.Last; seq++ {
-		if epoch := p.entries[seq-1].epoch; len(want) == 0 || want[len(want)-1].Epoch != epoch {
+		if epoch := p.at(seq).epoch; len(want) == 0 || want[len(want)-1].Epoch != epoch {
 			want = append(want, entry.EpochStart{Epoch: epoch, First: seq})
 		}
 	}
@@ -150,7 +187,7 @@ func checkEntries(s store.Store, r entry.Recovered, p *modelPartition) (batch []
 		if err != nil {
 			return nil, err
 		}
-		if !bytes.Equal(got[0], p.entries[seq-1].payload) {
+		if !bytes.Equal(got[0], p.at(seq).payload) {
 			return nil, fmt.Errorf("partition %d: entry %d is another", r.Partition, seq)
 		}
 		if seq > r.Applied {
@@ -166,19 +203,21 @@ func checkEntries(s store.Store, r entry.Recovered, p *modelPartition) (batch []
 
 // checkData compares the data, all entries applied.
 func (p *modelPartition) checkData(s store.Store, id ring.PartitionID) error {
-	want := make(map[string]*entry.Entry)
-	seen := make(map[string]bool)
+	want := maps.Clone(p.base.keys)
+	if want == nil {
+		want = make(map[string]*entry.Entry)
+	}
 	for i := range p.entries {
 		e := new(entry.Entry)
 		if err := entry.Decode(p.entries[i].payload, e); err != nil {
 			return err
 		}
-		seen[string(e.Key)] = true
 		if want[string(e.Key)] = e; e.Op != entry.OpPut {
 			delete(want, string(e.Key))
 		}
 	}
-	for key := range seen {
+	for n := range modelKeys {
+		key := fmt.Sprintf("key-%d", n)
 		v, ok, err := s.Get(id, []byte(key))
 		if err != nil {
 			return err
