@@ -58,9 +58,12 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// defaultFS is changed by builds that test faults (faults.go).
+var defaultFS = vfs.Default
+
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = defaultFS
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

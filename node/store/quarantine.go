@@ -57,8 +57,11 @@ type quarantine struct {
 }
 
 // Quarantine marks dir durably, so that it is never opened again as the store that it is. The store may be open still, if
-// it has stopped. A second mark changes nothing.
+// it has stopped. A second mark changes nothing. fs is nil for the operating system's.
 func Quarantine(fs vfs.FS, dir, reason string) error {
+	if fs == nil {
+		fs = defaultFS
+	}
 	if _, found, err := readText(fs, dir, quarantineFile); found || err != nil {
 		return err
 	}
