@@ -6,6 +6,7 @@
 #   make lint     golangci-lint, buf, the protocol still compatible, generated code up to date
 #   make proto    generate the protocol's Go code anew
 #   make soak     hours of faults under load: DURATION=1h SEED=7; reports go to reports/
+#   make figures  what docs/guarantees.md says of times and gaps, measured: RUN=Kill for one of them
 #   make bench    the micro-benchmarks    make clean   remove what was built (tools stay; clean-tools removes those)
 
 GO      ?= go
@@ -28,7 +29,7 @@ BENCH_FLAGS ?= -benchtime=1s -benchmem
 # Tools compile for a minute each: one by one, even under -j.
 .NOTPARALLEL:
 
-.PHONY: run build test race soak lint golangci proto proto-lint proto-breaking proto-check bench clean clean-tools tools
+.PHONY: run build test race soak figures lint golangci proto proto-lint proto-breaking proto-check bench clean clean-tools tools
 
 run: build
 	$(BIN)/kring dev
@@ -51,6 +52,11 @@ REPORTS  ?= $(CURDIR)/reports
 soak:
 	KRING_E2E_SOAK=$(DURATION) KRING_E2E_SEED=$(SEED) KRING_E2E_REPORTS=$(REPORTS) \
 		$(GO) test -timeout 0 $(TEST_FLAGS) -count=1 -v -run '^TestSoak$$' ./cmd/e2e
+
+RUN ?= .
+
+figures:
+	KRING_E2E_FIGURES=1 KRING_E2E_REPORTS=$(REPORTS) $(GO) test -timeout 0 $(TEST_FLAGS) -count=1 -v -run '^TestFigures$$/$(RUN)' ./cmd/e2e
 
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) -timeout 30m ./...

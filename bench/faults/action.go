@@ -22,6 +22,8 @@ type action struct {
 	after func(ctx context.Context, s *strike) (effective bool, evidence string, err error)
 	// must: that it has no effect is a violation. The proof is then asked for at the end of the hold, not before.
 	must bool
+	// unnoticed: no request may fail for it.
+	unnoticed bool
 }
 
 // strike is one fault under way.

@@ -45,19 +45,19 @@ var processActions = map[Kind]action{
 			}
 			return s.kill(id)
 		},
-		proof: ended, end: startTargets,
+		proof: ended, end: startTargets, unnoticed: true,
 	},
 	NoCoordinators: {
 		begin: func(_ context.Context, s *strike) ([]string, error) {
 			all := s.config.Cluster.Coordinators()
 			return s.kill(all[:len(all)/2+1]...)
 		},
-		proof: ended, end: startTargets,
+		proof: ended, end: startTargets, unnoticed: true,
 	},
 	KillStaggered:    {begin: beginStaggered, end: startTargets},
 	KillDuringRepair: {begin: beginDuringRepair, proof: endedLast, end: startTargets},
 	PauseShort:       paused, PauseLease: paused, PauseLong: paused,
-	RollingRestart: {begin: beginRolling, end: startTargets},
+	RollingRestart: {begin: beginRolling, end: startTargets, unnoticed: true},
 }
 
 // beginStaggered kills each node soon after the one before was started again.

@@ -67,7 +67,7 @@ func (c *counterClient) step(ctx context.Context) {
 	n.mu.Unlock()
 	call := w.clock.Now()
 	a, err := w.store.Increment(ctx, n.name, 1)
-	w.tally.count(kindIncrement, err)
+	w.tally.count(kindIncrement, err, call)
 	switch outcomeOf(err) {
 	case Failed:
 		return

@@ -98,7 +98,7 @@ func (c *expiringClient) write(ctx context.Context) {
 	value := bench.AppendValue(nil, []byte(k.name), uint64(c.opened), expiringValueBytes)
 	_, err := w.store.Put(ctx, k.name, value, PutOptions{TTL: k.ttl})
 	k.ret = w.clock.Now()
-	w.tally.count(kindExpiring, err)
+	w.tally.count(kindExpiring, err, k.call)
 	if o := outcomeOf(err); o != Failed {
 		k.certain = o == OK
 		c.live = append(c.live, k)
@@ -111,7 +111,7 @@ func (c *expiringClient) look(ctx context.Context, k *expiringKey) bool {
 	call := w.clock.Now()
 	a, err := w.store.Get(ctx, k.name)
 	now := w.clock.Now()
-	w.tally.count(kindGet, err)
+	w.tally.count(kindGet, err, call)
 	switch {
 	case err == nil:
 		c.found(k, call, a)

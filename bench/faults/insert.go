@@ -75,8 +75,9 @@ func (c *insertClient) value(i int) []byte {
 func (c *insertClient) step(ctx context.Context) {
 	i := len(c.done) // only this client appends
 	absent := uint64(0)
+	call := c.w.clock.Now()
 	a, err := c.w.store.Put(ctx, c.key(i), c.value(i), PutOptions{IfVersion: &absent})
-	c.w.tally.count(kindInsert, err)
+	c.w.tally.count(kindInsert, err, call)
 	c.w.accepted.checked(1)
 	result := inserted{version: a.Version}
 	switch outcomeOf(err) {

@@ -93,8 +93,9 @@ func (w *lists) begin(hot int) (l *list, floor string) {
 
 func (c *listClient) step(ctx context.Context) {
 	l, floor := c.w.begin(c.hot)
+	call := c.w.clock.Now()
 	a, err := c.w.store.Get(ctx, l.name)
-	c.w.tally.count(kindGet, err)
+	c.w.tally.count(kindGet, err, call)
 	if err != nil && kverr.CodeOf(err) != kverr.NotFound {
 		return
 	}
@@ -135,7 +136,7 @@ func (c *listClient) append(ctx context.Context, name, element, next string, ver
 			w.repeats.checked(1)
 		}
 	}
-	w.tally.count(kindAppend, err)
+	w.tally.count(kindAppend, err, call)
 	if fate == OK {
 		w.gaps.Acknowledged(c.hot, call)
 		w.primaries.answered(w.shared.hot(c.hot), a.Served)

@@ -154,6 +154,16 @@ func (l *Load) run(ctx context.Context, c client, random *rand.Rand) {
 	}
 }
 
+// counted reports whether all the increments that were asked for are acknowledged.
+func (l *Load) counted() bool {
+	for _, w := range l.workloads {
+		if c, ok := w.(*counters); ok {
+			return l.config.Increments > 0 && c.total.Load() >= l.config.Increments
+		}
+	}
+	return false
+}
+
 // Stop lets every client end its operation and returns when all have.
 func (l *Load) Stop() {
 	close(l.stop)

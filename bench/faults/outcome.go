@@ -142,15 +142,38 @@ func newCounts() Counts {
 type tally struct {
 	mu     sync.Mutex
 	counts Counts
+	from   time.Duration // operations sent before are not in window
+	window window
+}
+
+// window is what went wrong with operations that were sent in some span of time.
+type window struct {
+	failed  uint64 // requests that got neither an answer nor a failed condition
+	unknown uint64 // of them of unknown outcome
+	first   string // of their errors
+}
+
+// open begins a window.
+func (t *tally) open(now time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.from, t.window = now, window{}
+}
+
+// soFar is what the window holds.
+func (t *tally) soFar() window {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.window
 }
 
 func newTally() *tally {
 	return &tally{counts: newCounts()}
 }
 
-// count notes one operation. NotFound and PreconditionFailed are answers: they count as ok for reads, as failed for mutations,
+// count notes one operation, sent at call. NotFound and PreconditionFailed are answers: they count as ok for reads, as failed for mutations,
 // and never as errors.
-func (t *tally) count(kind string, err error) {
+func (t *tally) count(kind string, err error, call time.Duration) {
 	code := kverr.CodeOf(err)
 	answered := code == kverr.NotFound || code == kverr.PreconditionFailed
 	outcome := outcomeOf(err)
@@ -174,6 +197,18 @@ func (t *tally) count(kind string, err error) {
 			t.counts.Samples[name] = kind + ": " + err.Error()
 		}
 		t.counts.Errors[name]++
+		if call >= t.from {
+			t.window.add(kind, err)
+		}
+	}
+}
+
+func (w *window) add(kind string, err error) {
+	if w.failed++; w.failed == 1 {
+		w.first = kind + ": " + err.Error()
+	}
+	if kind != kindGet && outcomeOf(err) == Unknown {
+		w.unknown++
 	}
 }
 

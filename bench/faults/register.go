@@ -104,7 +104,7 @@ func (c *registerClient) step(ctx context.Context) {
 	o.call = c.r.clock.Now()
 	err := c.r.carryOut(ctx, c.hot, key, &o)
 	o.ret = c.r.clock.Now()
-	c.r.tally.count(o.kind.String(), err)
+	c.r.tally.count(o.kind.String(), err, o.call)
 	if o.kind != registerGet && o.outcome == OK && !o.refused {
 		c.r.gaps.Acknowledged(c.hot, o.call)
 	}

@@ -28,27 +28,14 @@ type Fault struct {
 	WasDetected bool          `json:"was_detected"`
 	// Written is from Begun until each hot key had a write acknowledged that was sent after Begun. 0: never.
 	Written      time.Duration `json:"written_ns,omitempty"`
-	Gaps         GapReport     `json:"gaps"` // from Begin until Whole and Written
-	Before       Counts        `json:"-"`
-	Acknowledged uint64        `json:"acknowledged"` // writes, from Begin to Whole
-	Unknown      uint64        `json:"unknown"`      // outcomes
-	Refused      uint64        `json:"refused"`
-	Errors       []string      `json:"errors,omitempty"`
-}
-
-func (f *Fault) count(after Counts) {
-	f.Acknowledged = after.Acknowledged() - f.Before.Acknowledged()
-	f.Unknown = after.Unknown() - f.Before.Unknown()
-	f.Refused = after.errors() - f.Before.errors() - min(f.Unknown, after.errors()-f.Before.errors())
-}
-
-// errors are requests that got neither an answer nor a failed condition.
-func (c Counts) errors() uint64 {
-	var n uint64
-	for _, e := range c.Errors {
-		n += e
-	}
-	return n
+	Gaps         GapReport     `json:"gaps"`         // from Begin until Whole and Written
+	Acknowledged uint64        `json:"acknowledged"` // writes, from Begin until then
+	// FailedRequests are those sent in that time, reads too, that got no answer but an error; Unknown are those of them whose
+	// outcome is unknown. FirstFailed is the text of the first error.
+	FailedRequests uint64   `json:"failed_requests"`
+	Unknown        uint64   `json:"unknown"`
+	FirstFailed    string   `json:"first_failed,omitempty"`
+	Errors         []string `json:"errors,omitempty"`
 }
 
 func (f Fault) String() string {
@@ -183,7 +170,7 @@ func (r *Report) Text(w io.Writer) error {
 }
 
 func (r *Report) faultsText(w io.Writer) {
-	fmt.Fprintln(w, "\n#\tbegan\tfault\tof\tlasted\teffect\tnoticed\twritten again\tlongest gap\twhole after end\tacked\tunknown\trefused")
+	fmt.Fprintln(w, "\n#\tbegan\tfault\tof\tlasted\teffect\tnoticed\twritten again\tlongest gap\twhole after end\tacked\tfailed\tof them unknown")
 	for _, f := range r.Faults {
 		effect, noticed := "none", "-"
 		if f.Effective {
@@ -197,7 +184,7 @@ func (r *Report) faultsText(w io.Writer) {
 			targets = fmt.Sprintf("%s … (%d)", strings.Join(f.Targets[:3], " "), len(f.Targets))
 		}
 		fmt.Fprintf(w, "%d\t%v\t%s\t%s\t%v\t%s\t%s\t%v\t%v\t%v\t%d\t%d\t%d\n", f.Number, ms(f.Begin), f.Kind, targets,
-			ms(f.End-f.Begin), effect, noticed, ms(f.Written), ms(f.Gaps.Longest), ms(f.Whole-f.End), f.Acknowledged, f.Unknown, f.Refused)
+			ms(f.End-f.Begin), effect, noticed, ms(f.Written), ms(f.Gaps.Longest), ms(f.Whole-f.End), f.Acknowledged, f.FailedRequests, f.Unknown)
 	}
 	fmt.Fprintln(w, "\n#\tevidence")
 	for _, f := range r.Faults {

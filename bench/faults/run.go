@@ -23,7 +23,8 @@ type Config struct {
 
 	Plan Plan // its Kinds empty: all that are possible; its Nodes and HotKeys are filled in
 	Load LoadConfig
-	// Duration is for how long faults begin; Faults is how many there are at most. One of them is needed.
+	// Duration is for how long faults begin; Faults is how many there are at most. One of them is needed. With
+	// Load.Increments, no more begin either once those are acknowledged.
 	Duration time.Duration
 	Faults   int
 	// LeastEffective and LeastAcknowledged are the effective faults and the acknowledged writes below which the run is void.
@@ -138,7 +139,7 @@ func (r *runner) strikeAll(ctx context.Context) {
 	for {
 		p := schedule.Next()
 		over := r.config.Duration > 0 && r.clock.Now() >= r.config.Duration
-		if over || r.config.Faults > 0 && p.Number > r.config.Faults || !pause(ctx, p.Pause) {
+		if over || r.load.counted() || r.config.Faults > 0 && p.Number > r.config.Faults || !pause(ctx, p.Pause) {
 			return
 		}
 		s := &strike{runner: r, plan: p, random: rand.New(rand.NewPCG(p.Seed, 4)), stores: make(map[string]string)}
@@ -190,9 +191,10 @@ func (s *strike) do(ctx context.Context) Fault {
 			s.stores[id] = node.Store
 		}
 	}
-	f.Before = s.load.Counts()
+	before := s.load.Counts().Acknowledged()
 	mark := s.load.Gaps().Mark()
 	f.Begin = s.clock.Now()
+	s.load.shared.tally.open(f.Begin)
 	s.config.Logger.Info("begins: " + s.plan.String())
 	s.targets, err = a.begin(ctx, s)
 	note("begin", err)
@@ -212,7 +214,9 @@ func (s *strike) do(ctx context.Context) Fault {
 	f.Written, f.Gaps = begun.End().First, mark.End()
 	f.Detected, f.WasDetected = s.watch.firstAway(f.Begin, f.Whole)
 	f.Evidence = append(s.where, f.Evidence...)
-	f.count(s.load.Counts())
+	f.Acknowledged = s.load.Counts().Acknowledged() - before
+	failed := s.load.shared.tally.soFar()
+	f.FailedRequests, f.Unknown, f.FirstFailed = failed.failed, failed.unknown, failed.first
 	s.judge(a, &f)
 	return f
 }
@@ -293,6 +297,9 @@ func (s *strike) judge(a action, f *Fault) {
 	s.faults.checked(1)
 	if a.must && !f.Effective {
 		s.faults.violation("%v: %s", s.plan, strings.Join(f.Evidence, "; "))
+	}
+	if a.unnoticed && f.FailedRequests > 0 {
+		s.faults.violation("%v: %d requests failed, none was to; the first: %s", s.plan, f.FailedRequests, f.FirstFailed)
 	}
 	for _, e := range f.Errors {
 		s.faults.violation("%v: %s", s.plan, e)

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -202,5 +203,37 @@ func TestGaps(t *testing.T) {
 		require.Equal(t, GapReport{
 			Longest: 1300 * time.Millisecond, Key: 0, Median: 1300 * time.Millisecond, Overall: time.Second, First: 1500 * time.Millisecond,
 		}, m.End())
+	})
+}
+
+func TestProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := newFakeCluster()
+		store := newFakeStore(flaw{})
+		store.cluster = cluster
+		p := NewProbe(store, []string{"a", "b", "c"}, 10*time.Millisecond)
+		p.Start(t.Context())
+		require.True(t, pause(t.Context(), time.Second))
+		require.Empty(t, p.Counts().Errors)
+		m := p.Gaps().Mark()
+		require.NoError(t, cluster.Kill("n1"))
+		require.True(t, pause(t.Context(), 700*time.Millisecond))
+		require.NoError(t, cluster.Start("n1"))
+		<-m.All()
+		r := m.End()
+		require.GreaterOrEqual(t, r.Longest, 700*time.Millisecond)
+		require.Less(t, r.Longest, 800*time.Millisecond)
+		require.NotZero(t, p.Counts().Errors["unavailable"])
+		require.NoError(t, p.Stop(t.Context()))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		var keys []string
+		for k := range 100 { // a loss shows only where it is a key's last write
+			keys = append(keys, fmt.Sprintf("key/%d", k))
+		}
+		p := NewProbe(newFakeStore(flaw{loseAcknowledged: true}), keys, time.Millisecond)
+		p.Start(t.Context())
+		require.True(t, pause(t.Context(), time.Second))
+		require.ErrorContains(t, p.Stop(t.Context()), "acknowledged at version")
 	})
 }

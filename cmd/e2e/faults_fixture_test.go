@@ -27,6 +27,7 @@ type breakable struct {
 	*fixture
 	control *chaos.Cluster
 	network faults.Network // nil: the members share the machine's
+	links   *netns.Network // the same
 	disks   *chaos.Disks
 	store   *faults.REST
 }
@@ -76,10 +77,9 @@ func startBreakable(t *testing.T, request topology.Request, i isolation) *breaka
 		}
 	}
 	b.disks = chaos.NewDisks(dirs, small)
-	var links *netns.Network
 	if i.networks {
-		links = connect(t, layout)
-		b.network = links
+		b.links = connect(t, layout)
+		b.network = b.links
 	}
 	runner := procs.Runner{
 		Binary: kring, LogDir: filepath.Join(dir, "logs"), Env: procs.Limits(len(layout.Members)),
@@ -87,10 +87,10 @@ func startBreakable(t *testing.T, request topology.Request, i isolation) *breaka
 			if at := slices.Index(c.Args, "--data"); at >= 0 && m.Role == topology.Node {
 				c.Args[at+1] = b.disks.Dir(m.ID)
 			}
-			if links != nil {
-				c.Args = append(c.Args, "--insecure")
-				c.Args = slices.Concat(links.Command(m.ID)[1:], []string{c.Binary}, c.Args)
-				c.Binary = links.Command(m.ID)[0]
+			if b.links != nil {
+				inside := b.links.Command(m.ID)
+				c.Args = slices.Concat(inside[1:], []string{c.Binary}, c.Args, []string{"--insecure"})
+				c.Binary = inside[0]
 			}
 		},
 	}

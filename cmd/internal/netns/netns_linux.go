@@ -48,6 +48,7 @@ type Network struct {
 type host struct {
 	namespace string
 	address   netip.Addr
+	outside   string       // its link's end at the bridge
 	probes    *net.UDPConn // in its namespace
 }
 
@@ -104,14 +105,14 @@ func New(members []string) (_ *Network, err error) {
 // add makes one member's namespace and its link to the bridge.
 func (n *Network) add(id string, number int, address netip.Prefix) error {
 	h := &host{namespace: prefix + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(number), address: address.Addr()}
-	outside := fmt.Sprintf("%s%d.%d", linkPrefix, os.Getpid(), number)
+	h.outside = fmt.Sprintf("%s%d.%d", linkPrefix, os.Getpid(), number)
 	if err := ip("netns", "add", h.namespace); err != nil {
 		return err
 	}
 	n.hosts[id] = h
 	for _, command := range [][]string{
-		{"link", "add", outside, "type", "veth", "peer", "name", inside, "netns", h.namespace},
-		{"link", "set", outside, "master", n.bridge, "up"},
+		{"link", "add", h.outside, "type", "veth", "peer", "name", inside, "netns", h.namespace},
+		{"link", "set", h.outside, "master", n.bridge, "up"},
 		{"-n", h.namespace, "address", "add", address.String(), "dev", inside},
 		{"-n", h.namespace, "link", "set", inside, "up"},
 		{"-n", h.namespace, "link", "set", "lo", "up"},
@@ -137,6 +138,15 @@ func (n *Network) Address(id string) string { return n.hosts[id].address.String(
 // Command is what to put before a command so that it runs in the member's namespace, in the same process.
 func (n *Network) Command(id string) []string {
 	return []string{"nsenter", "--net=" + filepath.Join(mount, n.hosts[id].namespace), "--"}
+}
+
+// Received is how many bytes were sent to a member so far, headers included.
+func (n *Network) Received(id string) (uint64, error) {
+	text, err := os.ReadFile("/sys/class/net/" + n.hosts[id].outside + "/statistics/tx_bytes")
+	if err != nil {
+		return 0, fmt.Errorf("bytes sent to %s: %w", id, err)
+	}
+	return strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
 }
 
 // Cut loses what from sends to to.

@@ -21,6 +21,9 @@ func (*Network) Address(string) string { return "" }
 // Command is never called.
 func (*Network) Command(string) []string { return nil }
 
+// Received fails.
+func (*Network) Received(string) (uint64, error) { return 0, errNotHere }
+
 // Cut fails.
 func (*Network) Cut(string, string) error { return errNotHere }
 
