@@ -68,7 +68,7 @@ func startProbed(t *testing.T, i isolation) (*breakable, *faults.Probe) {
 	}
 	p := faults.NewProbe(b.store, keys, probePause)
 	first := p.Gaps().Mark()
-	p.Start(t.Context())
+	p.Start(context.WithoutCancel(t.Context()))
 	t.Cleanup(func() {
 		// The test's own context has ended.
 		ctx, cancel := context.WithTimeout(context.Background(), healthyWithin)
