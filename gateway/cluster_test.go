@@ -40,7 +40,25 @@ func TestCluster(t *testing.T) {
 		require.Equal(t, want, v.Health, "%d copies", copies)
 		require.Equal(t, countView{Total: 3, Up: 2}, v.Nodes)
 	}
-	n3.Member.State = kringv1.MemberState_MEMBER_STATE_UP
+	require.Equal(t, "down", v.NodeProblems[0].Kind)
+	n3.Member.State, n3.Copies = kringv1.MemberState_MEMBER_STATE_UP, 4
+
+	// One that may be away, or is about to be, lowers it too; one that only catches up does not.
+	for kind, set := range map[string]func(){
+		"suspect": func() { n3.Suspect = true }, "leaving": func() { n3.Leaving = true }, "joining": func() { n3.Joining = 7 },
+	} {
+		n3.Suspect, n3.Leaving, n3.Joining = false, false, 0
+		set()
+		v = clusterView{}
+		h.json("/v1/cluster", &v)
+		require.Equal(t, map[bool]string{true: healthHealthy, false: healthDegraded}[kind == "joining"], v.Health, kind)
+		require.Equal(t, countView{Total: 3, Up: 3}, v.Nodes)
+		require.Equal(t, int(n3.Joining), *v.Partitions.JoiningCopies)
+		require.Len(t, v.NodeProblems, 1)
+		require.Equal(t, kind, v.NodeProblems[0].Kind)
+		require.Equal(t, "n3", v.NodeProblems[0].Node)
+	}
+	n3.Suspect, n3.Leaving, n3.Joining = false, false, 0
 
 	problem := func(partition uint32, kind kringv1.PartitionProblem_Kind) *kringv1.PartitionProblem {
 		return &kringv1.PartitionProblem{Partition: partition, Kind: kind, SinceUnixMillis: 1_700_000_000_123}

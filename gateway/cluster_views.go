@@ -123,8 +123,9 @@ type clusterView struct {
 	Gateways              *int            `json:"gateways,omitempty"`
 	Partitions            partitionCounts `json:"partitions"`
 	Problems              []problemView   `json:"problems"`
+	NodeProblems          []nodeProblem   `json:"node_problems"`
 
-	holdersDown int // nodes that are down and have copies; one without is nobody's loss
+	holdersAway int // nodes with copies that are down, about to be, or perhaps; one without is nobody's loss
 }
 
 type countView struct {
@@ -133,18 +134,88 @@ type countView struct {
 	Expected uint32 `json:"expected,omitempty"` // while the cluster forms
 }
 
-// partitionCounts counts a partition once in each of the last three that it is in.
+// partitionCounts counts a partition once in each of under-replicated, leaderless and offline that it is in.
 type partitionCounts struct {
 	Total           int  `json:"total"`
 	UnderReplicated *int `json:"under_replicated,omitempty"`
 	Leaderless      *int `json:"leaderless,omitempty"`
 	Offline         *int `json:"offline,omitempty"`
+	JoiningCopies   *int `json:"joining_copies,omitempty"` // copies, not partitions: being brought up to date
 }
 
 type problemView struct {
 	Partition uint32    `json:"partition"`
 	Kind      string    `json:"kind"`
 	Since     time.Time `json:"since"`
+}
+
+// nodeProblem is a node that is not simply up. Kind is the worst that applies: "down"; "leaving", stopping in good order;
+// "suspect", not heard of for longer than it should be, perhaps down; "joining", some of its copies are being brought up to date.
+type nodeProblem struct {
+	Node               string    `json:"node"`
+	Kind               string    `json:"kind"`
+	StateSince         time.Time `json:"state_since"` // up or down since
+	HeartbeatMillisAgo uint64    `json:"heartbeat_ms_ago"`
+	Copies             uint32    `json:"copies"` // by the table, in sync
+	JoiningCopies      uint32    `json:"joining_copies"`
+}
+
+// nodeProblemKind is empty for none.
+func nodeProblemKind(n *kringv1.NodeInfo) string {
+	switch {
+	case n.GetMember().GetState() == kringv1.MemberState_MEMBER_STATE_DOWN:
+		return "down"
+	case n.GetLeaving():
+		return "leaving"
+	case n.GetSuspect():
+		return "suspect"
+	case n.GetJoining() > 0:
+		return "joining"
+	}
+	return ""
+}
+
+// countNodes counts the nodes and lists those with problems.
+func (v *clusterView) countNodes(nodes []*kringv1.NodeInfo) {
+	joining := 0
+	for _, n := range nodes {
+		kind := nodeProblemKind(n)
+		joining += int(n.GetJoining())
+		if kind != "down" {
+			v.Nodes.Up++
+		}
+		if kind == "" {
+			continue
+		}
+		if kind != "joining" && n.GetCopies() > 0 {
+			v.holdersAway++
+		}
+		v.NodeProblems = append(v.NodeProblems, nodeProblem{
+			Node: n.GetMember().GetNodeId(), Kind: kind, StateSince: time.UnixMilli(n.GetStateSinceUnixMillis()).UTC(),
+			HeartbeatMillisAgo: n.GetLastHeartbeatMillisAgo(), Copies: n.GetCopies(), JoiningCopies: n.GetJoining(),
+		})
+	}
+	v.Partitions.JoiningCopies = &joining
+}
+
+// countProblems counts and lists the partitions' problems, and says how many of them mean that a partition does not serve.
+func (v *clusterView) countProblems(problems []*kringv1.PartitionProblem) (notServing int) {
+	var under, leaderless, offline int
+	for _, p := range problems {
+		switch p.GetKind() {
+		case kringv1.PartitionProblem_KIND_LEADERLESS:
+			leaderless++
+		case kringv1.PartitionProblem_KIND_OFFLINE:
+			offline++
+		default:
+			under++
+		}
+		v.Problems = append(v.Problems, problemView{
+			p.GetPartition(), problemKinds[p.GetKind()], time.UnixMilli(p.GetSinceUnixMillis()).UTC(),
+		})
+	}
+	v.Partitions.UnderReplicated, v.Partitions.Leaderless, v.Partitions.Offline = &under, &leaderless, &offline
+	return leaderless + offline
 }
 
 var problemKinds = map[kringv1.PartitionProblem_Kind]string{
@@ -154,7 +225,6 @@ var problemKinds = map[kringv1.PartitionProblem_Kind]string{
 }
 
 func viewCluster(c *kringv1.GetClusterResponse) clusterView {
-	var under, leaderless, offline int
 	gateways := len(c.GetGateways())
 	v := clusterView{
 		ClusterID: c.GetSettings().GetClusterId(), Formed: c.GetFormed(), WaitingFor: c.GetWaitingFor(),
@@ -163,8 +233,7 @@ func viewCluster(c *kringv1.GetClusterResponse) clusterView {
 			c.GetSettings().GetPartitions(), c.GetSettings().GetReplicas(), c.GetSettings().GetMinInSync(),
 		},
 		Coordinators: &countView{Total: len(c.GetCoordinators())}, Nodes: countView{Total: len(c.GetNodes())},
-		Gateways: &gateways, Problems: []problemView{},
-		Partitions: partitionCounts{UnderReplicated: &under, Leaderless: &leaderless, Offline: &offline},
+		Gateways: &gateways, Problems: []problemView{}, NodeProblems: []nodeProblem{},
 	}
 	if v.Formed {
 		v.Partitions.Total = int(c.GetSettings().GetPartitions())
@@ -178,27 +247,8 @@ func viewCluster(c *kringv1.GetClusterResponse) clusterView {
 			v.Coordinators.Up++
 		}
 	}
-	for _, n := range c.GetNodes() {
-		if n.GetMember().GetState() != kringv1.MemberState_MEMBER_STATE_DOWN {
-			v.Nodes.Up++
-		} else if n.GetCopies() > 0 {
-			v.holdersDown++
-		}
-	}
-	for _, p := range c.GetProblems() {
-		switch p.GetKind() {
-		case kringv1.PartitionProblem_KIND_LEADERLESS:
-			leaderless++
-		case kringv1.PartitionProblem_KIND_OFFLINE:
-			offline++
-		default:
-			under++
-		}
-		v.Problems = append(v.Problems, problemView{
-			p.GetPartition(), problemKinds[p.GetKind()], time.UnixMilli(p.GetSinceUnixMillis()).UTC(),
-		})
-	}
-	v.Health = healthOf(&v, leaderless+offline)
+	v.countNodes(c.GetNodes())
+	v.Health = healthOf(&v, v.countProblems(c.GetProblems()))
 	// Without a leader the answer is what one coordinator remembers, which after its restart may be nothing. Only one that
 	// knows that its cluster is still to be formed says what is expected of it.
 	if !led && (v.Formed || c.GetExpectedCoordinators() == 0) {
@@ -213,7 +263,7 @@ func healthOf(v *clusterView, notServing int) string {
 		return healthForming
 	case notServing > 0:
 		return healthPartial
-	case len(v.Problems) > 0 || v.Coordinators.Up < v.Coordinators.Total || v.holdersDown > 0:
+	case len(v.Problems) > 0 || v.Coordinators.Up < v.Coordinators.Total || v.holdersAway > 0:
 		return healthDegraded
 	}
 	return healthHealthy
@@ -224,7 +274,7 @@ func viewClusterOfTable(t *ring.Table, unreachable error) clusterView {
 	v := clusterView{
 		ClusterID: t.Settings.ClusterID, Health: healthUnknown, Formed: t.Formed(), CoordinatorsError: unreachable.Error(),
 		TableVersion: t.Version, Settings: viewSettings(t.Settings), Nodes: countView{Total: len(t.Members)},
-		Partitions: partitionCounts{Total: len(t.Partitions)}, Problems: []problemView{},
+		Partitions: partitionCounts{Total: len(t.Partitions)}, Problems: []problemView{}, NodeProblems: []nodeProblem{},
 	}
 	for i := range t.Members {
 		if t.Members[i].State != ring.MemberDown {

@@ -44,6 +44,9 @@ type reportView struct {
 	StateSince         time.Time `json:"state_since"`
 	HeartbeatMillisAgo uint64    `json:"heartbeat_ms_ago"`
 	GossipAlive        bool      `json:"gossip_alive"`
+	Suspect            bool      `json:"suspect"` // not heard of for longer than it should be: perhaps down
+	Leaving            bool      `json:"leaving"` // stopping in good order
+	JoiningCopies      uint32    `json:"joining_copies"`
 	ClockSkewMillis    int64     `json:"clock_skew_ms"`
 	TableVersion       uint64    `json:"table_version"`
 	Load               *loadView `json:"load,omitempty"`
@@ -91,6 +94,7 @@ func viewNode(n *kringv1.NodeInfo) nodeView {
 		Report: &reportView{
 			StateSince:         time.UnixMilli(n.GetStateSinceUnixMillis()).UTC(),
 			HeartbeatMillisAgo: n.GetLastHeartbeatMillisAgo(), GossipAlive: n.GetGossipAlive(),
+			Suspect: n.GetSuspect(), Leaving: n.GetLeaving(), JoiningCopies: n.GetJoining(),
 			ClockSkewMillis: n.GetClockSkewMillis(), TableVersion: n.GetTableVersion(),
 		},
 	}

@@ -57,6 +57,8 @@ func TestUsageErrors(t *testing.T) {
 		{"incr k five", "not a whole number"},
 		{"incr k -3 -4", "takes KEY and DELTA, got 3 arguments"},
 		{"get k --addr ftp://x", "write http://HOST:PORT"},
+		{"wait --healthy --for 2m", "is not below --timeout"},
+		{"wait --for -1s", "must not be negative"},
 		{"status -o xml", "use table or json"},
 		{"node --id n1", "no --data"},
 		{"coordinator --log-level loud --data " + os.DevNull, ""},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/url"
@@ -88,39 +87,4 @@ func printLocation(w io.Writer, l *rest.Location) error {
 		return err
 	}
 	return output.Rows(w, []string{"NODE", "ROLE", "ADDRESS", "STATE"}, rows)
-}
-
-const waitHelp = `Wait until the cluster serves, and with --healthy until every partition serves with all its copies. For scripts: the exit
-code is 0 once it is so, 1 if it is not within --timeout, with what is missing.`
-
-func newWait() *cobra.Command {
-	var (
-		flags   clientFlags
-		healthy bool
-	)
-	cmd := &cobra.Command{
-		Use:     "wait",
-		Short:   "Wait until the cluster serves",
-		Long:    waitHelp,
-		Example: "  kring wait --healthy --timeout 30s",
-		Args:    arguments(0, 0, "no arguments"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return flags.call(cmd, func(ctx context.Context, c *rest.Client) error {
-				look := c.Health
-				if !healthy {
-					look = func(ctx context.Context) (bool, string, error) {
-						cluster, err := c.Cluster(ctx)
-						if err != nil {
-							return false, "", err
-						}
-						return cluster.Formed, cluster.Summary(), nil
-					}
-				}
-				return c.Wait(ctx, look)
-			})
-		},
-	}
-	flags.registerWith(cmd, waitTimeout)
-	cmd.Flags().BoolVar(&healthy, "healthy", false, "until every partition serves with all its copies")
-	return cmd
 }

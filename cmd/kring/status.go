@@ -72,51 +72,6 @@ func document(path string) func(*cobra.Command, []string) (string, url.Values, e
 	return func(*cobra.Command, []string) (string, url.Values, error) { return path, nil, nil }
 }
 
-const statusHelp = `Print how the cluster is: its health, its members, and the partitions that are not as they should be.
-
-  healthy    every partition serves, with all its copies
-  degraded   every partition serves, some with fewer copies, or a coordinator is away
-  partial    some partitions do not serve
-  forming    the cluster waits for members before it begins
-  unknown    no coordinator answers; reads and writes go on without them`
-
-func newStatus() *cobra.Command {
-	return look[rest.Cluster]{
-		use: "status", short: "How the cluster is", long: statusHelp,
-		example:   "  kring status\n  kring status -o json | jq .health",
-		arguments: arguments(0, 0, "no arguments"), request: document(rest.ClusterPath), table: printStatus,
-	}.command()
-}
-
-// problemsShown bounds what status lists.
-const problemsShown = 10
-
-func printStatus(w io.Writer, c *rest.Cluster) error {
-	rows := [][]string{{"health", c.Summary()}}
-	add := func(name, format string, args ...any) {
-		rows = append(rows, []string{name, fmt.Sprintf(format, args...)})
-	}
-	if c.Coordinators != nil {
-		add("coordinators", "%s", count(*c.Coordinators))
-	}
-	add("nodes", "%s", count(c.Nodes))
-	if c.Gateways != nil {
-		add("gateways", "%d", *c.Gateways)
-	}
-	if c.Formed {
-		add("partitions", "%d, %d copies each, %d needed to write", c.Partitions.Total, c.Settings.Replicas, c.Settings.MinInSync)
-		add("table", "version %d", c.TableVersion)
-	}
-	for i, p := range c.Problems {
-		if i == problemsShown {
-			add("", "and %d more", len(c.Problems)-problemsShown)
-			break
-		}
-		add("problem", "partition %d %s since %s", p.Partition, p.Kind, p.Since.Local().Format("15:04:05"))
-	}
-	return output.Rows(w, []string{"cluster", c.ClusterID}, rows)
-}
-
 func count(c rest.Count) string {
 	if c.Expected > 0 {
 		return fmt.Sprintf("%d of %d here", c.Up, c.Expected)
@@ -124,10 +79,15 @@ func count(c rest.Count) string {
 	return fmt.Sprintf("%d of %d up", c.Up, c.Total)
 }
 
+const membersHelp = `Print the cluster's coordinators, nodes and gateways, with their addresses, their state and their load.
+
+A node is up or down by the coordinators' decision. "suspect" has not been heard of for longer than it should be, and may be
+declared down in a moment; "leaving" is stopping in good order. COPIES are in sync; after + those that catch up.`
+
 func newMembers() *cobra.Command {
 	return look[rest.Members]{
 		use: "members", short: "Who takes part",
-		long:      "Print the cluster's coordinators, nodes and gateways, with their addresses, their state and their load.",
+		long:      membersHelp,
 		example:   "  kring members\n  kring members -o json | jq '.nodes[] | {node, copies}'",
 		arguments: arguments(0, 0, "no arguments"), request: document(rest.MembersPath), table: printMembers,
 	}.command()
@@ -147,7 +107,7 @@ func printMembers(w io.Writer, m *rest.Members) error {
 	}
 	for i := range m.Nodes {
 		n := &m.Nodes[i]
-		row := []string{n.Node, "node", n.Address, n.State, n.Zone, strconv.Itoa(n.Copies), strconv.Itoa(n.Primaries)}
+		row := []string{n.Node, "node", n.Address, nodeState(n), n.Zone, copiesText(n), strconv.Itoa(n.Primaries)}
 		if n.Report != nil && n.Report.Load != nil {
 			l := n.Report.Load
 			row = append(row, fmt.Sprintf("%.0f", l.ReadsPerSecond), fmt.Sprintf("%.0f", l.WritesPerSecond),
@@ -164,6 +124,28 @@ func printMembers(w io.Writer, m *rest.Members) error {
 	}
 	_, err := fmt.Fprintf(w, "\nNo coordinator answers (%s): this is what the gateway knows by itself.\n", m.CoordinatorsError)
 	return err
+}
+
+// nodeState is the table's word and what the coordinators suspect beyond it.
+func nodeState(n *rest.Node) string {
+	switch {
+	case n.Report == nil || n.State == "down":
+		return n.State
+	case n.Report.Leaving:
+		return n.State + ", leaving"
+	case n.Report.Suspect:
+		return n.State + ", suspect"
+	}
+	return n.State
+}
+
+// copiesText is how many copies a node has in sync, and how many more it is being given.
+func copiesText(n *rest.Node) string {
+	text := strconv.Itoa(n.Copies)
+	if n.Report != nil && n.Report.JoiningCopies > 0 {
+		text += fmt.Sprintf(" +%d", n.Report.JoiningCopies)
+	}
+	return text
 }
 
 func bytesText(n uint64) string {

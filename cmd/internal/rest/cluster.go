@@ -53,8 +53,10 @@ type Cluster struct {
 		UnderReplicated *int `json:"under_replicated"`
 		Leaderless      *int `json:"leaderless"`
 		Offline         *int `json:"offline"`
+		JoiningCopies   *int `json:"joining_copies"`
 	} `json:"partitions"`
-	Problems []Problematic `json:"problems"`
+	Problems     []Problematic `json:"problems"`
+	NodeProblems []NodeProblem `json:"node_problems"`
 }
 
 // Problematic is a partition that is not as it should be.
@@ -62,6 +64,16 @@ type Problematic struct {
 	Partition uint32    `json:"partition"`
 	Kind      string    `json:"kind"`
 	Since     time.Time `json:"since"`
+}
+
+// NodeProblem is a node that is not simply up.
+type NodeProblem struct {
+	Node               string    `json:"node"`
+	Kind               string    `json:"kind"` // down, leaving, suspect or joining
+	StateSince         time.Time `json:"state_since"`
+	HeartbeatMillisAgo uint64    `json:"heartbeat_ms_ago"`
+	Copies             int       `json:"copies"`
+	JoiningCopies      int       `json:"joining_copies"`
 }
 
 // Members is what MembersPath answers.
@@ -94,7 +106,11 @@ type Node struct {
 	Primaries int    `json:"primaries"` // by the table
 	Copies    int    `json:"copies"`
 	Report    *struct {
-		Load *struct {
+		HeartbeatMillisAgo uint64 `json:"heartbeat_ms_ago"`
+		Suspect            bool   `json:"suspect"`
+		Leaving            bool   `json:"leaving"`
+		JoiningCopies      int    `json:"joining_copies"`
+		Load               *struct {
 			ReadsPerSecond    float64 `json:"reads_per_second"`
 			WritesPerSecond   float64 `json:"writes_per_second"`
 			BytesOnDisk       uint64  `json:"bytes_on_disk"`      // log included
@@ -188,34 +204,4 @@ func (c *Client) Cluster(ctx context.Context) (*Cluster, error) {
 func (c *Client) Members(ctx context.Context) (*Members, error) {
 	v := &Members{}
 	return v, c.JSON(ctx, MembersPath, nil, v)
-}
-
-// Open counts the partitions that their primaries say they serve.
-func (m *Members) Open() int {
-	open := 0
-	for i := range m.Nodes {
-		if r := m.Nodes[i].Report; r != nil && r.Load != nil {
-			open += r.Load.PartitionsPrimary
-		}
-	}
-	return open
-}
-
-// Health is one look at the cluster: ok if every partition serves with all its copies, and else what is missing.
-func (c *Client) Health(ctx context.Context) (ok bool, missing string, err error) {
-	cluster, err := c.Cluster(ctx)
-	if err != nil {
-		return false, "", err
-	}
-	if cluster.Health != Healthy {
-		return false, cluster.Summary(), nil
-	}
-	members, err := c.Members(ctx)
-	if err != nil {
-		return false, "", err
-	}
-	if open := members.Open(); open < cluster.Partitions.Total {
-		return false, openSummary(open, cluster.Partitions.Total), nil
-	}
-	return true, "", nil
 }

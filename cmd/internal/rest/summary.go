@@ -24,7 +24,11 @@ func (c *Cluster) Summary() string {
 	var parts []string
 	add := func(n *int, what string) {
 		if n != nil && *n > 0 {
-			parts = append(parts, fmt.Sprintf("%d partitions %s", *n, what))
+			noun := "partitions"
+			if *n == 1 {
+				noun = "partition"
+			}
+			parts = append(parts, fmt.Sprintf("%d %s %s", *n, noun, what))
 		}
 	}
 	add(c.Partitions.Offline, "offline")
@@ -32,6 +36,14 @@ func (c *Cluster) Summary() string {
 	add(c.Partitions.UnderReplicated, "under-replicated")
 	if down := c.Nodes.Total - c.Nodes.Up; down > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d nodes down", down, c.Nodes.Total))
+	}
+	for _, n := range c.NodeProblems {
+		if n.Kind == "suspect" || n.Kind == "leaving" {
+			parts = append(parts, n.Node+" "+n.Kind)
+		}
+	}
+	if n := c.Partitions.JoiningCopies; n != nil && *n > 0 {
+		parts = append(parts, fmt.Sprintf("%d copies joining", *n))
 	}
 	if c.Coordinators != nil && c.Coordinators.Up < c.Coordinators.Total {
 		parts = append(parts, fmt.Sprintf("%d of %d coordinators down", c.Coordinators.Total-c.Coordinators.Up, c.Coordinators.Total))
