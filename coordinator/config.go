@@ -26,6 +26,7 @@ const (
 	DefaultLeaderless     = 3 * time.Second
 	DefaultStopTimeout    = 2 * time.Second
 	DefaultMinDiskFree    = 256 << 20
+	DefaultOutAfter       = 5 * time.Minute
 )
 
 // Config of a Coordinator. Start from DefaultConfig.
@@ -50,7 +51,10 @@ type Config struct {
 	SilentAfter time.Duration
 	// HungAfter: a node has failed that sent no heartbeat for so long, or whose disk completed no sync although something
 	// waited for it, or that most others could not reach. At least SilentAfter.
-	HungAfter   time.Duration
+	HungAfter time.Duration
+	// OutAfter: a node that is down for so long is out, and its copies are made anew on others. A restart should take less,
+	// so that it moves no data. At least HungAfter.
+	OutAfter    time.Duration
 	MinDiskFree uint64        // bytes: a node with less free space on its disk is given no copies; 0: all are
 	RaftTimeout time.Duration // a follower that hears nothing of the leader for this to twice this stands for election
 	// LeaderlessAfter is how long no leader must be known for watchers to be sent to another coordinator: longer than an
@@ -75,6 +79,7 @@ func DefaultConfig() Config {
 		HeartbeatEvery:        DefaultHeartbeatEvery,
 		SilentAfter:           DefaultSilentAfter,
 		HungAfter:             DefaultHungAfter,
+		OutAfter:              DefaultOutAfter,
 		MinDiskFree:           DefaultMinDiskFree,
 		RaftTimeout:           DefaultRaftTimeout,
 		LeaderlessAfter:       DefaultLeaderless,
@@ -157,6 +162,9 @@ func (c *Config) validateTimes() error {
 	}
 	if c.HungAfter < c.SilentAfter {
 		bad("hung-after is %s: write at least silent-after, %s", c.HungAfter, c.SilentAfter)
+	}
+	if c.OutAfter < c.HungAfter {
+		bad("out-after is %s: write at least hung-after, %s", c.OutAfter, c.HungAfter)
 	}
 	if c.RaftTimeout < 100*time.Millisecond || c.RaftTimeout > time.Minute {
 		bad("raft-timeout is %s: write 100ms to 1m", c.RaftTimeout)

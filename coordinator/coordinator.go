@@ -23,6 +23,7 @@ type Coordinator struct {
 	metrics     *metrics
 	connections *connections
 	preferred   preferredCache
+	handovers   *handovers
 
 	consensus *consensus             // set by Run before anything is served
 	started   atomic.Bool            // consensus is set
@@ -30,6 +31,7 @@ type Coordinator struct {
 	waiting   atomic.Pointer[string] // what is missing, for people; empty: nothing special
 	trouble   string                 // what the leader last failed at; used by its goroutine alone
 	allWell   uint64                 // version of a table all of whose disks are there; used by the leader's goroutine alone
+	repaired  repaired               // used by the leader's goroutine alone
 	look      chan struct{}          // asks the leader to look around now
 	calls     chan struct{}          // one for each unary call in flight
 	watchers  chan struct{}          // one for each watcher
@@ -57,8 +59,8 @@ func New(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
 		cfg: cfg, feed: f, loss: newLeaderLoss(), machine: newMachine(f),
 		beats:       newHeartbeats(cfg.SilentAfter, cfg.HungAfter, cfg.MinDiskFree),
-		connections: newConnections(cfg.DialOptions),
-		look:        make(chan struct{}, 1), calls: make(chan struct{}, maxCallsInFlight),
+		connections: newConnections(cfg.DialOptions), handovers: newHandovers(),
+		look: make(chan struct{}, 1), calls: make(chan struct{}, maxCallsInFlight),
 		watchers: make(chan struct{}, maxWatchers), stopping: make(chan struct{}),
 	}
 	c.metrics = newMetrics(c)

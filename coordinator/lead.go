@@ -72,6 +72,7 @@ func (c *Coordinator) lead(ctx context.Context) {
 	defer func() {
 		c.led.Store(false)
 		c.beats.follow()
+		c.handovers.forget()
 		c.setWaiting("")
 		c.cfg.Logger.Info("no longer leading the coordinators")
 	}()
@@ -120,7 +121,7 @@ func (c *Coordinator) lookAround(now time.Time) {
 		name string
 		do   func(time.Time) error
 	}{{"give the cluster its id", c.mint}, {"lay the cluster out", c.form}, {"fail over", c.failOver},
-		{"mark members", c.markMembers}} {
+		{"mark members", c.markMembers}, {"repair", c.repair}, {"even out who leads", c.handOver}} {
 		if err := step.do(now); err != nil {
 			if trouble := step.name + ": " + err.Error(); c.consensus.leading() && trouble != c.trouble {
 				c.cfg.Logger.Warn("could not "+step.name, "error", err)
@@ -192,53 +193,6 @@ func names(members []ring.Member) string {
 		ids[i] = string(members[i].Node)
 	}
 	return " (" + strings.Join(ids, ", ") + ")"
-}
-
-// failOver gives the roles of replicas that are lost to others.
-func (c *Coordinator) failOver(now time.Time) error {
-	t := c.feed.table()
-	v := c.beats.view(t, c.gossipsNow(), now)
-	if !t.Formed() || v == nil || t.Version == c.allWell && !v.anyFailed() {
-		return nil
-	}
-	preferred, err := c.preferred.all(t)
-	if err != nil { // where every node drains: no reason not to fail over
-		c.cfg.Logger.Debug("fails over without knowing the preferred nodes", "error", err)
-	}
-	changes := failover(t, v, preferred)
-	if len(changes) == 0 {
-		if !v.anyFailed() {
-			c.allWell = t.Version
-		}
-		return nil
-	}
-	for i := range t.Members {
-		if m := &t.Members[i]; v[m.Node].health == failed && m.State == ring.MemberUp {
-			c.metrics.failovers.Inc()
-			c.metrics.detected.Observe(v[m.Node].silence.Seconds())
-			c.cfg.Logger.Warn("a node has failed", "node", m.Node, "why", v[m.Node].why)
-		}
-	}
-	_, err = c.decide(byFailover, changes)
-	return err
-}
-
-// markMembers has it decided who is up and who is down, where that changed. The data path does not read it.
-func (c *Coordinator) markMembers(now time.Time) error {
-	t := c.feed.table()
-	v := c.beats.view(t, c.gossipsNow(), now)
-	changes := stateChanges(t, v)
-	if len(changes) == 0 {
-		return nil
-	}
-	for _, change := range changes {
-		c.cfg.Logger.Info("a member changed its state", "node", change.GetNodeId(), "state", ring.MemberState(change.GetState()),
-			"why", v[ring.NodeID(change.GetNodeId())].why)
-	}
-	_, err := c.propose("set_member_states", &kringv1.CoordinatorCommand{Command: &kringv1.CoordinatorCommand_SetMemberStates{
-		SetMemberStates: &kringv1.SetMemberStatesCommand{Changes: changes},
-	}})
-	return err
 }
 
 // gossipsNow tells whether gossip takes a node for alive. The members are read once, when first asked for.

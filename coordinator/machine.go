@@ -3,12 +3,14 @@ package coordinator
 import (
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/ring"
 )
 
 // machine joins state to raft. Where it meets an entry that it cannot apply it stops for good: a coordinator that skipped
@@ -110,4 +112,11 @@ func (m *machine) times() *state {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state.clone()
+}
+
+// memberTimes is a copy of when members last changed their state, in unix milliseconds.
+func (m *machine) memberTimes() map[ring.NodeID]int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.state.memberSince)
 }

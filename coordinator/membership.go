@@ -6,6 +6,7 @@ import (
 
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
 )
 
 // register has a node's start decided. Only the leader comes here.
@@ -46,5 +47,9 @@ func (c *Coordinator) heartbeat(_ context.Context, req *kringv1.HeartbeatRequest
 	if err := c.beats.heard(req, time.Now()); err != nil {
 		return nil, err
 	}
-	return &kringv1.HeartbeatResponse{TableVersion: t.Version, LeaderId: c.cfg.ID, ClusterId: t.Settings.ClusterID}, nil
+	resp := &kringv1.HeartbeatResponse{TableVersion: t.Version, LeaderId: c.cfg.ID, ClusterId: t.Settings.ClusterID}
+	if req.GetRole() == kringv1.HeartbeatRole_HEARTBEAT_ROLE_NODE {
+		resp.Handovers = c.handovers.of(ring.Replica{Node: ring.NodeID(req.GetId()), Store: ring.StoreID(req.GetStoreId())})
+	}
+	return resp, nil
 }

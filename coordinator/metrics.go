@@ -20,6 +20,7 @@ type metrics struct {
 	decided   prometheus.Histogram   // seconds from proposal to applied
 	changes   *prometheus.CounterVec // by asker and code
 	failovers prometheus.Counter
+	handovers prometheus.Counter
 	detected  prometheus.Histogram   // seconds of silence before a failover
 	calls     *prometheus.CounterVec // by method and code
 	sampled   []prometheus.Collector // read when scraped
@@ -47,6 +48,9 @@ func newMetrics(c *Coordinator) *metrics {
 	}
 	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: ns, Subsystem: sub, Name: "failovers_total", Help: "Nodes whose roles were given to others because they failed.",
+	})
+	m.handovers = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: ns, Subsystem: sub, Name: "handovers_total", Help: "Partitions whose lead was handed over because the leader asked for it.",
 	})
 	m.detected = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: ns, Subsystem: sub, Name: "failover_silence_seconds", Help: "How long a failed node had been silent when it was failed over.",
@@ -82,7 +86,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 		return nil
 	}
 	var errs []error
-	for _, c := range append([]prometheus.Collector{m.watchers, m.inFlight, m.forwarded, m.proposals, m.changes, m.failovers, m.detected, m.calls, m.decided}, m.sampled...) {
+	for _, c := range append([]prometheus.Collector{m.watchers, m.inFlight, m.forwarded, m.proposals, m.changes, m.failovers, m.handovers, m.detected, m.calls, m.decided}, m.sampled...) {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -119,6 +119,28 @@ func Plan(t *Table, options PlanOptions) (*Target, error) {
 	return target, nil
 }
 
+// Leaders says who should lead each partition, by the rules of Plan, with all copies where they are: what leadership comes
+// back to after failures and restarts. Each is in sync today; of a partition without a surviving copy it is who leads now.
+// Carrying out what it says and asking again comes to rest, as with Plan.
+func Leaders(t *Table, options PlanOptions) ([]Replica, error) {
+	if !t.Formed() {
+		return nil, ErrNotFormed
+	}
+	p, err := newPlan(t.Settings, t.Members, options, false)
+	if err != nil {
+		return nil, err
+	}
+	p.load(t.Partitions)
+	p.chooseLeaders()
+	leaders := make([]Replica, len(t.Partitions))
+	for i := range leaders {
+		if leaders[i] = t.Partitions[i].Primary; !p.partitions[i].offline {
+			leaders[i] = p.nodes[p.partitions[i].primary].replica
+		}
+	}
+	return leaders, nil
+}
+
 // Initial is the first layout of a cluster: all copies in sync from the start, since there is nothing to copy, under
 // epoch 1. Members that are not up get nothing. ErrTooFewMembers if fewer than Settings.MinInSync are up.
 func Initial(settings Settings, members []Member) ([]Partition, error) {

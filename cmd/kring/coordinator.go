@@ -57,8 +57,11 @@ func newCoordinator() *cobra.Command {
 	f.Uint32Var(&config.Replicas, "replicas", defaults.Replicas, "copies of every partition of a fresh cluster")
 	f.Uint32Var(&config.MinInSync, "min-insync", defaults.MinInSync, "copies without which a partition takes no writes")
 	f.DurationVar(&config.SilentAfter, "silent-after", defaults.SilentAfter,
-		"a node that gossip calls dead and that sent no heartbeat for this is down")
-	f.DurationVar(&config.HungAfter, "hung-after", defaults.HungAfter, "a node without a heartbeat for this is down")
+		"a node that sent no heartbeat for this, and that gossip calls dead or another node cannot reach, is down")
+	f.DurationVar(&config.HungAfter, "hung-after", defaults.HungAfter,
+		"a node without a heartbeat for this is down, as is one whose disk does nothing for this although it should")
+	f.DurationVar(&config.OutAfter, "out-after", defaults.OutAfter,
+		"copies on a node that is down for this are made anew on others; a restart should take less")
 	return cmd
 }
 

@@ -48,7 +48,7 @@ func (r InProcess) open(t *topology.Topology, spec topology.Member) (*member.Mem
 		return member.NewCoordinator(member.CoordinatorConfig{
 			Common: common, Data: spec.Data, Listen: spec.Listen, Raft: spec.Raft, Metrics: spec.Metrics,
 			BootstrapCoordinators: len(t.Of(topology.Coordinator)), BootstrapNodes: len(t.Of(topology.Node)),
-			Partitions: t.Partitions, Replicas: t.Replicas, MinInSync: t.MinInSync,
+			Partitions: t.Partitions, Replicas: t.Replicas, MinInSync: t.MinInSync, OutAfter: t.OutAfter,
 		})
 	case topology.Node:
 		return member.NewNode(member.NodeConfig{

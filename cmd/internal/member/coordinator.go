@@ -22,7 +22,7 @@ type CoordinatorConfig struct {
 	BootstrapCoordinators, BootstrapNodes int
 	Partitions, Replicas, MinInSync       uint32
 	// How long until silence counts; 0: the defaults.
-	SilentAfter, HungAfter time.Duration
+	SilentAfter, HungAfter, OutAfter time.Duration
 }
 
 // NewCoordinator opens a coordinator.
@@ -55,6 +55,9 @@ func NewCoordinator(c CoordinatorConfig) (_ *Member, err error) {
 	}
 	if c.HungAfter > 0 {
 		config.HungAfter = c.HungAfter
+	}
+	if c.OutAfter > 0 {
+		config.OutAfter = c.OutAfter
 	}
 	config.DialOptions, config.Logger, config.Registry = plainText(), c.Logger, registry
 	master, err := coordinator.New(config)

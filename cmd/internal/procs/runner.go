@@ -61,6 +61,9 @@ func Args(t *topology.Topology, m topology.Member) []string {
 		add("--partitions", strconv.FormatUint(uint64(t.Partitions), 10))
 		add("--replicas", strconv.FormatUint(uint64(t.Replicas), 10))
 		add("--min-insync", strconv.FormatUint(uint64(t.MinInSync), 10))
+		if t.OutAfter > 0 {
+			add("--out-after", t.OutAfter.String())
+		}
 	}
 	return args
 }

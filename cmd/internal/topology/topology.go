@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/kringdb/kring/cmd/internal/listen"
 )
@@ -51,18 +52,22 @@ type Topology struct {
 	Partitions uint32   `json:"partitions"`
 	Replicas   uint32   `json:"replicas"`
 	MinInSync  uint32   `json:"min_insync"`
+	// OutAfter is when copies on a node that is down are made anew elsewhere; 0 in files of older releases: the coordinators'
+	// own default.
+	OutAfter time.Duration `json:"out_after,omitempty"`
 }
 
 // Request says what to lay out.
 type Request struct {
-	Dir          string // for the members' directories
-	Coordinators int    // 1, 3 or 5
-	Nodes        int    // at least 1
-	Gateways     int    // at least 1
-	HTTP         string // of the first gateway; empty: a free port, as all others get
-	Partitions   uint32 // 0: 1024
-	Replicas     uint32 // 0: 3, or as many as there are nodes
-	MinInSync    uint32 // 0: 2, or 1 with fewer than 3 copies
+	Dir          string        // for the members' directories
+	Coordinators int           // 1, 3 or 5
+	Nodes        int           // at least 1
+	Gateways     int           // at least 1
+	HTTP         string        // of the first gateway; empty: a free port, as all others get
+	Partitions   uint32        // 0: 1024
+	Replicas     uint32        // 0: 3, or as many as there are nodes
+	MinInSync    uint32        // 0: 2, or 1 with fewer than 3 copies
+	OutAfter     time.Duration // 0: 30 s, so that one can watch it
 }
 
 // Defaults of a cluster.
@@ -70,6 +75,7 @@ const (
 	defaultPartitions = 1024
 	defaultReplicas   = 3
 	defaultMinInSync  = 2
+	defaultOutAfter   = 30 * time.Second
 )
 
 // Validate says what is wrong and what to write instead.
@@ -92,7 +98,10 @@ func New(r Request) (*Topology, error) {
 	if err := r.Validate(); err != nil {
 		return nil, err
 	}
-	t := &Topology{Partitions: r.Partitions, Replicas: r.Replicas, MinInSync: r.MinInSync}
+	t := &Topology{Partitions: r.Partitions, Replicas: r.Replicas, MinInSync: r.MinInSync, OutAfter: r.OutAfter}
+	if t.OutAfter == 0 {
+		t.OutAfter = defaultOutAfter
+	}
 	if t.Partitions == 0 {
 		t.Partitions = defaultPartitions
 	}

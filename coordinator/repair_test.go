@@ -1,0 +1,246 @@
+package coordinator
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/kringdb/kring/ring"
+)
+
+func TestRepair(t *testing.T) {
+	rE := rep("e")
+	abc := ring.Partition{Primary: rA, InSync: reps(rA, rB, rC)}
+	ab := ring.Partition{Primary: rA, InSync: reps(rA, rB)}
+	for name, test := range map[string]struct {
+		p      ring.Partition
+		failed []ring.NodeID
+		out    []ring.NodeID
+		unfit  []ring.NodeID  // leaving, full
+		want   ring.Partition // zero: no change
+		joins  []ring.NodeID  // of those, as many as wantN join, beside want's
+		wantN  int
+	}{
+		"all is well": {p: abc},
+		"a node is down, and may return": {
+			p: ring.Partition{Primary: rA, InSync: reps(rA, rB), Joining: reps(rC)}, failed: []ring.NodeID{"c"},
+		},
+		"a node is out": {
+			p: ring.Partition{Primary: rA, InSync: reps(rA, rB), Joining: reps(rC)}, failed: []ring.NodeID{"c"}, out: []ring.NodeID{"c"},
+			want: ab, joins: []ring.NodeID{"d", "e"}, wantN: 1,
+		},
+		"a node is out, and who could replace it may not": {
+			p: ring.Partition{Primary: rA, InSync: reps(rA, rB), Joining: reps(rC)}, failed: []ring.NodeID{"c"}, out: []ring.NodeID{"c"},
+			unfit: []ring.NodeID{"d", "e"},
+		},
+		"a node is out, and one other may take its copies": {
+			p: ring.Partition{Primary: rA, InSync: reps(rA, rB), Joining: reps(rC)}, failed: []ring.NodeID{"c"}, out: []ring.NodeID{"c"},
+			unfit: []ring.NodeID{"d"}, want: ring.Partition{Primary: rA, InSync: reps(rA, rB), Joining: reps(rE)},
+		},
+		"a copy is missing altogether":   {p: ab, want: ab, joins: []ring.NodeID{"c", "d", "e"}, wantN: 1},
+		"a copy is missing, one joins":   {p: ring.Partition{Primary: rA, InSync: reps(rA, rB), Joining: reps(rD)}},
+		"one of the last two has failed": {p: ab, failed: []ring.NodeID{"b"}, want: ab, joins: []ring.NodeID{"c", "d", "e"}, wantN: 1},
+		"one of the last two has failed, while the third is down": {
+			p: ring.Partition{Primary: rA, InSync: reps(rA, rB), Joining: reps(rC)}, failed: []ring.NodeID{"b", "c"},
+			want: ring.Partition{Primary: rA, InSync: reps(rA, rB), Joining: reps(rC)}, joins: []ring.NodeID{"d", "e"}, wantN: 1,
+		},
+		"one of the last two has failed, while a third joins": {
+			p: ring.Partition{Primary: rA, InSync: reps(rA, rB), Joining: reps(rD)}, failed: []ring.NodeID{"b"},
+		},
+		"a disk is gone, at min_insync": {
+			p: ring.Partition{Primary: rA, InSync: reps(rA, oldB)}, unfit: []ring.NodeID{"c", "d", "e"},
+			want: ring.Partition{Primary: rA, InSync: reps(rA, oldB), Joining: reps(rB)},
+		},
+		"nobody has the data": {p: ab, failed: []ring.NodeID{"a", "b"}, out: []ring.NodeID{"a", "b"}},
+		"a joiner too many":   {p: ring.Partition{Primary: rA, InSync: reps(rA, rB, rC), Joining: reps(rD)}, want: abc},
+		"a joiner too many, on a node that is down": {
+			p: ring.Partition{Primary: rA, InSync: reps(rA, rB, rC), Joining: reps(rD)}, failed: []ring.NodeID{"d"}, want: abc,
+		},
+		"a joiner for one that has failed": {
+			p: ring.Partition{Primary: rA, InSync: reps(rA, rB, rC), Joining: reps(rD)}, failed: []ring.NodeID{"c"},
+		},
+		"one in sync too many": {
+			p: ring.Partition{Primary: rA, InSync: reps(rA, rB, rC, rD)}, unfit: []ring.NodeID{"c"}, want: ring.Partition{Primary: rA, InSync: reps(rA, rB, rD)},
+		},
+		"the primary is not the one too many": {
+			p: ring.Partition{Primary: rC, InSync: reps(rA, rB, rC, rD)}, unfit: []ring.NodeID{"c", "b"}, want: ring.Partition{Primary: rC, InSync: reps(rA, rC, rD)},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := testTable(test.p)
+			v := viewOf(table, failed, test.failed...)
+			for _, id := range test.unfit {
+				v[id] = condition{leaving: true}
+			}
+			r := repairs{out: map[ring.NodeID]bool{}}
+			for _, id := range test.out {
+				r.out[id] = true
+			}
+			changes, err := repair(table, v, r)
+			require.NoError(t, err)
+			if test.want.Primary.IsZero() {
+				require.Empty(t, changes)
+				return
+			}
+			after := carryOut(t, table, changes)
+			got := after.Partitions[0].Clone()
+			joined := 0
+			for _, id := range test.joins {
+				if got.IsJoining(rep(id)) {
+					joined++
+					got.Joining = without(got.Joining, rep(id))
+				}
+			}
+			require.Equal(t, test.wantN, joined, "%+v", after.Partitions[0])
+			test.want.Epoch = 6
+			require.True(t, test.want.Equal(&got), "%+v", after.Partitions[0])
+			changes, err = repair(after, v, r)
+			require.NoError(t, err)
+			require.Empty(t, changes, "once decided, nothing more")
+		})
+	}
+}
+
+func without(set []ring.Replica, r ring.Replica) (out []ring.Replica) {
+	for _, m := range set {
+		if m != r {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// Whatever the table and whoever has failed: the rules allow every change; no partition loses a living copy that it needs;
+// only those that may are given copies; and with what was asked for carried out, the primaries taking in who joins, repair
+// comes to rest with every partition that somebody living holds as complete as there are nodes for.
+func TestRepairHoldsForAnyTable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		table := drawTable(t)
+		v := drawView(t, table)
+		r := repairs{out: map[ring.NodeID]bool{}}
+		for id, c := range v {
+			r.out[id] = c.health == failed && rapid.Bool().Draw(t, "out")
+		}
+		for round := 0; ; round++ {
+			require.Less(t, round, 60, "does not come to rest")
+			table = carryOut(t, table, failover(table, v, nil))
+			before := table
+			changes, err := repair(table, v, r)
+			require.NoError(t, err)
+			table = carryOut(t, table, changes)
+			checkRepair(t, before, table, v)
+			took := takeIn(t, table, v)
+			if len(changes) == 0 && took == table {
+				break
+			}
+			table = took
+		}
+		for i := range table.Partitions {
+			p := &table.Partitions[i]
+			s := assess(table, v, r, p)
+			if s.alive == 0 {
+				continue
+			}
+			require.False(t, s.need > 0 && hasRoom(table, v, p), "partition %d still lacks copies: %+v", i, p)
+			if s.alive >= int(table.Settings.Replicas) {
+				require.LessOrEqual(t, len(p.InSync)+len(p.Joining), int(table.Settings.Replicas))
+			}
+		}
+	})
+}
+
+func checkRepair(t *rapid.T, before, after *ring.Table, v view) {
+	for i := range after.Partitions {
+		old, now := &before.Partitions[i], &after.Partitions[i]
+		require.Equal(t, old.Primary, now.Primary)
+		least := min(len(living(before, v, old.InSync)), int(after.Settings.Replicas))
+		require.GreaterOrEqual(t, len(living(after, v, now.InSync)), least, "a living copy was given up")
+		for _, r := range now.Joining {
+			if !old.IsJoining(r) {
+				require.True(t, v.mayReceive(after.Member(r.Node)), "%s may not be given copies", r)
+			}
+		}
+	}
+}
+
+// takeIn is table after every living primary has taken in one of its living joiners, in the place of a lost one at need.
+func takeIn(t *rapid.T, table *ring.Table, v view) *ring.Table {
+	for i := range table.Partitions {
+		p := table.Partitions[i].Clone()
+		joiners := living(table, v, p.Joining)
+		if len(joiners) == 0 || v.lost(table, p.Primary) {
+			continue
+		}
+		p.Joining = without(p.Joining, joiners[0])
+		for _, r := range p.InSync {
+			if v.lost(table, r) && (r.Node == joiners[0].Node || len(living(table, v, p.InSync))+1 >= int(table.Settings.MinInSync)) {
+				p.InSync = without(p.InSync, r)
+			}
+		}
+		p.InSync = append(p.InSync, joiners[0])
+		if next, err := table.Change(p.Epoch, p); err == nil {
+			table = table.WithPartition(table.Version+1, next)
+		}
+	}
+	return table
+}
+
+// A node of five is out: its copies go to the other four, evenly, and no node is given more at once than it can take.
+func TestRepairIsBalancedAndBounded(t *testing.T) {
+	settings := ring.Settings{ClusterID: "k", Partitions: 1024, Replicas: 3, MinInSync: 2}
+	table := &ring.Table{Version: 1, Settings: settings}
+	for i := range 5 {
+		table.Members = append(table.Members, ring.Member{
+			Node: ring.NodeID(fmt.Sprintf("n%d", i+1)), Store: 100, Boot: 1, Address: "x", Weight: 100, State: ring.MemberUp,
+		})
+	}
+	var err error
+	table.Partitions, err = ring.Initial(settings, table.Members)
+	require.NoError(t, err)
+	v := viewOf(table, failed, "n3")
+	r := repairs{out: map[ring.NodeID]bool{"n3": true}}
+	table = carryOut(t, table, failover(table, v, nil))
+	looks := 0
+	for ; ; looks++ {
+		changes, err := repair(table, v, r)
+		require.NoError(t, err)
+		if len(changes) == 0 {
+			break
+		}
+		require.LessOrEqual(t, len(changes), maxRepairs)
+		table = carryOut(t, table, changes)
+		for id, n := range countJoins(table) {
+			require.True(t, id == "n3" || n <= maxJoinsAtNode, "%d join at %s", n, id)
+		}
+		for i := range table.Partitions {
+			p := table.Partitions[i].Clone()
+			if alive := living(table, v, p.Joining); len(alive) > 0 {
+				p.InSync, p.Joining = append(p.InSync, alive...), nil
+				next, err := table.Change(p.Epoch, p)
+				require.NoError(t, err)
+				table = table.WithPartition(table.Version+1, next)
+			}
+		}
+	}
+	require.Greater(t, looks, 1)
+	copies := countCopies(table)
+	require.Zero(t, copies["n3"])
+	for id, n := range copies {
+		require.LessOrEqual(t, n, 1024*3/4*106/100, "%s: %v", id, copies)
+	}
+}
+
+func TestOut(t *testing.T) {
+	table := testTable(ring.Partition{Primary: rA, InSync: reps(rA)})
+	for i := range table.Members {
+		table.Members[i].State = ring.MemberDown
+	}
+	table.Members[1].State = ring.MemberUp
+	since := map[ring.NodeID]int64{"a": 1000, "b": 1000, "c": 1000, "d": 2000}
+	v := viewOf(table, failed, "a", "b", "d")
+	out := outOf(table, v, since, time.Minute, time.UnixMilli(61_000))
+	require.Equal(t, map[ring.NodeID]bool{"a": true}, out, "b is up by the table yet, c has come back, d was up later")
+}

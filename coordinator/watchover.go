@@ -1,0 +1,104 @@
+package coordinator
+
+import (
+	"time"
+
+	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/ring"
+)
+
+// The leader's steps that keep partitions alive. Each looks at the newest table and has it decided what the pure functions
+// failover, stateChanges, repair and ring.Leaders say.
+
+// failOver gives the roles of replicas that are lost to others.
+func (c *Coordinator) failOver(now time.Time) error {
+	t := c.feed.table()
+	v := c.beats.view(t, c.gossipsNow(), now)
+	if !t.Formed() || v == nil || t.Version == c.allWell && !v.anyFailed() {
+		return nil
+	}
+	changes := failover(t, v, c.preferredOf(t))
+	if len(changes) == 0 {
+		if !v.anyFailed() {
+			c.allWell = t.Version
+		}
+		return nil
+	}
+	for i := range t.Members {
+		if m := &t.Members[i]; v[m.Node].health == failed && m.State == ring.MemberUp {
+			c.metrics.failovers.Inc()
+			c.metrics.detected.Observe(v[m.Node].silence.Seconds())
+			c.cfg.Logger.Warn("a node has failed", "node", m.Node, "why", v[m.Node].why)
+		}
+	}
+	_, err := c.decide(byFailover, changes)
+	return err
+}
+
+// markMembers has it decided who is up and who is down, where that changed. The data path does not read it.
+func (c *Coordinator) markMembers(now time.Time) error {
+	t := c.feed.table()
+	v := c.beats.view(t, c.gossipsNow(), now)
+	changes := stateChanges(t, v)
+	if len(changes) == 0 {
+		return nil
+	}
+	for _, change := range changes {
+		c.cfg.Logger.Info("a member changed its state", "node", change.GetNodeId(), "state", ring.MemberState(change.GetState()),
+			"why", v[ring.NodeID(change.GetNodeId())].why)
+	}
+	_, err := c.propose("set_member_states", &kringv1.CoordinatorCommand{Command: &kringv1.CoordinatorCommand_SetMemberStates{
+		SetMemberStates: &kringv1.SetMemberStatesCommand{Changes: changes},
+	}})
+	return err
+}
+
+// preferredOf is the preferred owners, nil where there are none since every node drains: no reason not to go on.
+func (c *Coordinator) preferredOf(t *ring.Table) []ring.NodeID {
+	preferred, err := c.preferred.all(t)
+	if err != nil {
+		c.cfg.Logger.Debug("goes on without preferred nodes", "error", err)
+	}
+	return preferred
+}
+
+// repair gives partitions the copies that they lack. Its plans take a while in large clusters, so it looks when the table has
+// changed, and else now and then.
+func (c *Coordinator) repair(now time.Time) error {
+	t := c.feed.table()
+	if !t.Formed() || t.Version == c.repaired.version && now.Sub(c.repaired.at) < repairEvery {
+		return nil
+	}
+	v := c.beats.view(t, c.gossipsNow(), now)
+	if v == nil {
+		return nil
+	}
+	c.repaired.version, c.repaired.at = t.Version, now
+	out := outOf(t, v, c.machine.memberTimes(), c.cfg.OutAfter, now)
+	changes, err := repair(t, v, repairs{out: out, preferred: c.preferredOf(t)})
+	if len(changes) > 0 {
+		if _, err := c.decide(byRepair, changes); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// handOver asks for a few handovers where the cluster is well and leadership is not where it belongs.
+func (c *Coordinator) handOver(now time.Time) error {
+	t := c.feed.table()
+	v := c.beats.view(t, c.gossipsNow(), now)
+	if !t.Formed() || v == nil {
+		return nil
+	}
+	c.metrics.handovers.Add(float64(c.handovers.settle(t, now)))
+	if !c.handovers.due(t, isWell(t, v), now) {
+		return nil
+	}
+	leaders, err := ring.Leaders(leadingTable(t, v), ring.PlanOptions{Preferred: c.preferredOf(t)})
+	if err != nil {
+		return err
+	}
+	c.handovers.ask(t, leaders, now)
+	return nil
+}
