@@ -131,7 +131,7 @@ var requestIDs = regexp.MustCompile(`"request_id":"[^"]*"`)
 // What an example shows of a long line's two ends, in bytes, and of a long answer, in lines.
 const (
 	lineStart, lineEnd = 480, 360
-	mostLines          = 104
+	mostLines          = 120
 )
 
 // readable takes out what differs from run to run, shortens what is long, and ends with a line break.
