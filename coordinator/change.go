@@ -54,14 +54,18 @@ func (s *state) changePartitions(index uint64, now int64, c *kringv1.ChangeParti
 	return out
 }
 
-// nextPartition is what a change leads to. That the partition is released is believed of its primary alone: nobody else
-// knows whether it still serves.
+// nextPartition is what a change leads to: asked for by a replica, or decided by the coordinators themselves, who know nothing
+// of a release.
 func (s *state) nextPartition(c *kringv1.ChangePartitionCommand) (ring.Partition, error) {
-	desired := ringpb.ToPartition(c.GetDesired())
-	if current := s.table.Partition(desired.ID); current != nil && current.Primary != ringpb.ToReplica(c.GetAskedBy()) {
+	desired, expected := ringpb.ToPartition(c.GetDesired()), ring.Epoch(c.GetExpectedEpoch())
+	var next ring.Partition
+	var err error
+	if by := ringpb.ToReplica(c.GetAskedBy()); by.IsZero() {
 		desired.Released = false
+		next, err = s.table.Change(expected, desired)
+	} else {
+		next, err = s.table.Ask(expected, desired, by)
 	}
-	next, err := s.table.Change(ring.Epoch(c.GetExpectedEpoch()), desired)
 	if err != nil {
 		return ring.Partition{}, changeError(err)
 	}
@@ -85,8 +89,8 @@ func (c *Coordinator) changePartition(ctx context.Context, req *kringv1.ChangePa
 	return &kringv1.ChangePartitionResponse{Decided: result.GetDecided(), TableVersion: resp.GetTableVersion()}, nil
 }
 
-// changePartitions has many decided, in one entry of the log. Only the leader comes here. Only the partition's primary may
-// ask: it alone knows who has caught up and who is silent.
+// changePartitions has many decided, in one entry of the log. Only the leader comes here. Who may ask for what is
+// ring.Ask's to say.
 func (c *Coordinator) changePartitions(_ context.Context, req *kringv1.ChangePartitionsRequest) (*kringv1.ChangePartitionsResponse, error) {
 	if err := c.checkLeading(); err != nil {
 		return nil, err
@@ -156,12 +160,11 @@ func checkChanges(t *ring.Table, req *kringv1.ChangePartitionsRequest) error {
 }
 
 func checkChange(t *ring.Table, asker ring.Replica, change *kringv1.ChangePartitionsRequest_Change) error {
-	desired := ringpb.ToPartition(change.GetDesired())
-	if _, err := t.Change(ring.Epoch(change.GetExpectedEpoch()), desired); err != nil {
-		return changeError(err)
+	if asker.IsZero() {
+		return kverr.New(kverr.BadRequest, "the request does not say which replica asks")
 	}
-	if primary := t.Partition(desired.ID).Primary; asker != primary {
-		return kverr.Newf(kverr.Conflict, "partition %d is led by %s, and the change was asked for by %s", desired.ID, primary, asker)
+	if _, err := t.Ask(ring.Epoch(change.GetExpectedEpoch()), ringpb.ToPartition(change.GetDesired()), asker); err != nil {
+		return changeError(err)
 	}
 	return nil
 }

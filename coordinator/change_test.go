@@ -102,18 +102,19 @@ func TestChangesOfOneCommandAreDecidedOneByOne(t *testing.T) {
 
 func TestReleasedIsBelievedOfThePrimaryAlone(t *testing.T) {
 	s := formedScribe(t)
-	for name, asker := range map[string]func(p ring.Partition) ring.Replica{
-		"nobody":                  func(ring.Partition) ring.Replica { return ring.Replica{} },
-		"the one that takes over": func(p ring.Partition) ring.Replica { return handedOver(p).Primary },
-		"another disk":            func(p ring.Partition) ring.Replica { return ring.Replica{Node: p.Primary.Node, Store: 5} },
-	} {
-		p := s.state.table.Partitions[0]
-		out := s.applyAll(changesCommand(oneChange(handedOver(p), asker(p))))
-		require.NoError(t, out[0].err, name)
-		require.False(t, out[0].partition.Released, name)
-	}
 	p := s.state.table.Partitions[0]
-	out := s.applyAll(changesCommand(oneChange(handedOver(p), p.Primary)))
+	out := s.applyAll(changesCommand(oneChange(handedOver(p), ring.Replica{})))
+	require.NoError(t, out[0].err, "the coordinators themselves")
+	require.False(t, out[0].partition.Released)
+	p = s.state.table.Partitions[0]
+	for name, asker := range map[string]ring.Replica{
+		"the one that takes over": handedOver(p).Primary,
+		"another disk":            {Node: p.Primary.Node, Store: 5},
+	} {
+		out := s.applyAll(changesCommand(oneChange(handedOver(p), asker)))
+		code(t, kverr.Conflict, out[0].err, name)
+	}
+	out = s.applyAll(changesCommand(oneChange(handedOver(p), p.Primary)))
 	require.NoError(t, out[0].err)
 	require.True(t, out[0].partition.Released)
 

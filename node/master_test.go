@@ -165,8 +165,8 @@ func (m *master) ChangePartitions(
 		resp.Results = append(resp.Results, result)
 		desired := ringpb.ToPartition(change.Desired)
 		current := m.table.Partition(desired.ID)
-		desired.Released = desired.Released && ringpb.ToReplica(req.AskedBy) == current.Primary
-		next, err := ring.Change(*current, ring.Epoch(change.ExpectedEpoch), desired, int(m.settings.MinInSync))
+		next, err := ring.Ask(*current, ring.Epoch(change.ExpectedEpoch), desired, int(m.settings.MinInSync),
+			ringpb.ToReplica(req.AskedBy))
 		if err != nil {
 			result.Code, result.Message = kverr.Conflict, err.Error()
 			continue

@@ -34,6 +34,8 @@ var (
 	ErrAddedByOther = errors.New("a change that adds to the in-sync set must keep the primary")
 	// ErrBelowMinInSync: the in-sync set would shrink below the cluster's min_insync.
 	ErrBelowMinInSync = errors.New("too few replicas would be in sync")
+	// ErrNotToAsk: only the primary knows who has caught up and who is silent; others may only ask to leave.
+	ErrNotToAsk = errors.New("only the partition's primary may ask for this")
 	// ErrUnknownReplica: a joiner that is not a member with that very disk.
 	ErrUnknownReplica = errors.New("no member has this node and store")
 	// ErrNoSuchPartition: the partition's number is out of range, or the cluster has not formed.
@@ -83,6 +85,40 @@ func Change(current Partition, expected Epoch, desired Partition, minInSync int)
 	}
 	next.Released = desired.Released && next.Primary != current.Primary
 	return raise(next, current.Epoch)
+}
+
+// Ask is Change as one of the partition's replicas asks for it. The primary may ask for any change, and for the same members
+// again, which raises the epoch alone: so it gets rid of what it has asked for and nobody has decided. Another in-sync
+// replica may only ask to become a joiner itself. That the partition is released is believed of its primary alone: nobody
+// else knows whether it still serves.
+func Ask(current Partition, expected Epoch, desired Partition, minInSync int, by Replica) (Partition, error) {
+	primary := by == current.Primary
+	if !primary {
+		desired.Released = false
+	}
+	next, err := Change(current, expected, desired, minInSync)
+	switch {
+	case primary && errors.Is(err, ErrNoChange):
+		return Reopen(current)
+	case err != nil || primary:
+		return next, err
+	case !stepsBack(&current, &next, by):
+		return Partition{}, fmt.Errorf("partition %d: %w: it is led by %s, the change was asked for by %s", current.ID, ErrNotToAsk,
+			current.Primary, by)
+	}
+	return next, nil
+}
+
+// stepsBack reports whether by moves itself from the in-sync to the joining set, or out where its node joins with another disk,
+// and nothing else changes.
+func stepsBack(current, next *Partition, by Replica) bool {
+	if next.Primary != current.Primary || !current.IsInSync(by) || next.IsInSync(by) {
+		return false
+	}
+	others := func(set []Replica) []Replica {
+		return slices.DeleteFunc(slices.Clone(set), func(r Replica) bool { return r == by })
+	}
+	return slices.Equal(next.InSync, others(current.InSync)) && slices.Equal(others(next.Joining), current.Joining)
 }
 
 // Reopen is current under the next epoch with the same members: what a primary needs after a restart, which must never

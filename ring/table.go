@@ -23,6 +23,19 @@ func (t *Table) Partition(id PartitionID) *Partition {
 // who asked may not know of the loss yet, and it can never come back. It returns what the coordinators may decide; t is not
 // modified.
 func (t *Table) Change(expected Epoch, desired Partition) (Partition, error) {
+	return t.change(desired, func(current, desired Partition) (Partition, error) {
+		return Change(current, expected, desired, int(t.Settings.MinInSync))
+	})
+}
+
+// Ask is Change for a replica, by the rules of the function Ask.
+func (t *Table) Ask(expected Epoch, desired Partition, by Replica) (Partition, error) {
+	return t.change(desired, func(current, desired Partition) (Partition, error) {
+		return Ask(current, expected, desired, int(t.Settings.MinInSync), by)
+	})
+}
+
+func (t *Table) change(desired Partition, rules func(current, desired Partition) (Partition, error)) (Partition, error) {
 	current := t.Partition(desired.ID)
 	if current == nil {
 		return Partition{}, fmt.Errorf("%w: %d of %d", ErrNoSuchPartition, desired.ID, len(t.Partitions))
@@ -30,7 +43,7 @@ func (t *Table) Change(expected Epoch, desired Partition) (Partition, error) {
 	desired.Joining = slices.DeleteFunc(slices.Clone(desired.Joining), func(r Replica) bool {
 		return current.IsInSync(r) && !desired.IsInSync(r) && !t.Holds(r)
 	})
-	next, err := Change(*current, expected, desired, int(t.Settings.MinInSync))
+	next, err := rules(*current, desired)
 	if err != nil {
 		return Partition{}, err
 	}

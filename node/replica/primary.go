@@ -285,12 +285,14 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 }
 
 // stepBack goes on looking for where m's log agrees. The hint may lie far back, at the start of a long run of entries
-// that this log may no longer hold; what is committed is on every in-sync disk, so that is never gone below.
+// that this log may no longer hold; what is committed is on every in-sync disk, so that is never gone below. A joiner's match
+// counts for nothing and may be gone below: both sides may have forgotten in which epoch that entry was born.
 func (p *partition) stepBack(m *member, hint uint64) {
-	to := max(m.match, min(hint, p.last))
+	to := min(hint, p.last)
 	if m.inSync {
-		to = max(to, p.committed)
+		to = max(to, m.match, p.committed)
 	}
+	m.match = min(m.match, to)
 	m.next, m.probing = to+1, true
 }
 
