@@ -85,21 +85,32 @@ func (c *Core) wishMembers(p *partition) (desired ring.Partition, reason string)
 			reason = fmt.Sprintf("%s has caught up", m.peer.replica.Node)
 		}
 	}
-	for i := range p.members {
-		m := &p.members[i]
-		if !c.silent(m.peer) || !m.inSync {
-			continue
-		}
-		r := m.peer.replica
-		switch {
-		case !p.config.IsInSync(r) && reason == "":
-			reason = fmt.Sprintf("%s was to be added and does not answer", r.Node)
-		case desired.IsInSync(r) && c.cfg.MinInSync > 0 && len(desired.InSync) > c.least(p):
-			desired = demoted(desired, r)
-			reason = fmt.Sprintf("%s does not answer", r.Node)
+	// A disk that was lost goes first: it is no copy any more, and the set must not be counted on with it.
+	for _, lost := range [...]bool{true, false} {
+		for i := range p.members {
+			m := &p.members[i]
+			r := m.peer.replica
+			switch {
+			case !m.inSync || !c.silent(m.peer) || p.lost(r) != lost:
+			case !p.config.IsInSync(r) && reason == "":
+				reason = fmt.Sprintf("%s was to be added and does not answer", r.Node)
+			case desired.IsInSync(r) && c.mayLose(p, &desired):
+				desired = demoted(desired, r)
+				reason = fmt.Sprintf("%s does not answer", r.Node)
+			}
 		}
 	}
 	return desired, reason
+}
+
+// lost reports whether r's disk is gone: its node joins with another.
+func (p *partition) lost(r ring.Replica) bool {
+	return slices.ContainsFunc(p.config.Joining, func(j ring.Replica) bool { return j.Node == r.Node && j != r })
+}
+
+// mayLose reports whether desired's in-sync set may shrink by one.
+func (c *Core) mayLose(p *partition, desired *ring.Partition) bool {
+	return c.cfg.MinInSync > 0 && len(desired.InSync) > min(c.cfg.MinInSync, len(p.config.InSync))
 }
 
 // admit moves a joiner into the in-sync set. It takes the place of its own node's earlier disk, which is gone for good;
@@ -134,12 +145,9 @@ func remove(set []ring.Replica, r ring.Replica) []ring.Replica {
 	return slices.DeleteFunc(set, func(m ring.Replica) bool { return m == r })
 }
 
-// least is how many in-sync replicas a change has to leave.
-func (c *Core) least(p *partition) int { return min(c.cfg.MinInSync, len(p.config.InSync)) }
-
 // mayShrink reports whether this node can leave p's in-sync set.
 func (c *Core) mayShrink(p *partition) bool {
-	return c.cfg.MinInSync > 0 && p.config.IsInSync(c.cfg.Self) && len(p.config.InSync) > c.least(p)
+	return p.config.IsInSync(c.cfg.Self) && c.mayLose(p, &p.config)
 }
 
 // caughtUp reports whether a joiner may be asked in: it has on its disk everything that is committed and from now on counts
@@ -167,8 +175,7 @@ func (c *Core) blockedBy(p *partition) string {
 	if m == nil {
 		return ""
 	}
-	removable := c.cfg.MinInSync > 0 && len(p.config.InSync) > c.least(p)
-	if removable && (p.asked == nil || c.now-p.asked.first < Time(askPatience)) {
+	if c.mayLose(p, &p.config) && (p.asked == nil || c.now-p.asked.first < Time(askPatience)) {
 		return ""
 	}
 	return fmt.Sprintf("in-sync replica %s does not answer", m.peer.replica.Node)

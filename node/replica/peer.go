@@ -78,12 +78,12 @@ func (c *Core) peerUp(ev *PeerUp) {
 	c.wakePeer(q)
 }
 
-// rewind goes back to what m has acked and asks anew how far it is. One that has acked nothing in this epoch is first
-// asked about the epoch's beginning: nearly always it holds everything before it.
+// rewind goes back to what m has acked and asks anew how far it is. One that has acked nothing is first asked about the epoch's
+// beginning, before which it nearly always holds everything, or about what has been committed since: that is not trimmed.
 func (c *Core) rewind(p *partition, m *member) {
 	m.next = m.match + 1
 	if m.match == 0 {
-		m.next = max(p.openSeq, 1)
+		m.next = max(p.openSeq, p.committed+1)
 	}
 	m.probing, m.inFlight, m.needsSnapshot = true, false, false
 	m.knows, m.barrierSent = false, m.barrier

@@ -19,7 +19,7 @@ type ghost struct {
 	w         *world
 	committed []map[uint64][]byte // by partition and seq: what was once committed anywhere
 	highest   []uint64
-	opens     map[openKey]string // who opened an epoch: node and life
+	opens     map[openKey]opener
 	before    map[*partition]uint64
 }
 
@@ -28,8 +28,14 @@ type openKey struct {
 	epoch     ring.Epoch
 }
 
+// opener is who opened an epoch.
+type opener struct {
+	replica ring.Replica
+	life    int
+}
+
 func newGhost(w *world) *ghost {
-	g := &ghost{w: w, opens: make(map[openKey]string), before: make(map[*partition]uint64)}
+	g := &ghost{w: w, opens: make(map[openKey]opener), before: make(map[*partition]uint64)}
 	for range w.profile.partitions {
 		g.committed = append(g.committed, make(map[uint64][]byte))
 	}
@@ -66,7 +72,7 @@ func (g *ghost) check(n *simNode) {
 			g.commits(n, p, seq)
 		}
 		g.before[p] = p.committed
-		if p.role == rolePrimary {
+		if p.role == rolePrimary && n.core.canAck(p) {
 			g.opensBy(n, p)
 		}
 		for i := range p.members {
@@ -122,6 +128,9 @@ func (g *ghost) commits(n *simNode, p *partition, seq uint64) {
 	}
 	for _, r := range p.config.InSync {
 		m := g.w.nodeOf(r)
+		if m.replica != r {
+			continue // its disk is gone since it has acked
+		}
 		if l := m.disk.log(p.id); l.last() < seq || l.entries[seq-1] != nil && !bytes.Equal(l.entries[seq-1], b) {
 			g.w.fail("partition %d: entry %d is committed in epoch %v without %s", p.id, seq, p.config.Epoch, r.Node)
 		}
@@ -129,11 +138,12 @@ func (g *ghost) commits(n *simNode, p *partition, seq uint64) {
 }
 
 func (g *ghost) opensBy(n *simNode, p *partition) {
-	key, who := openKey{p.id, p.config.Epoch}, fmt.Sprintf("%s in life %d", n.replica.Node, n.life)
-	if by, ok := g.opens[key]; ok && by != who {
-		g.w.fail("partition %d: epoch %v opened by %s and by %s", p.id, p.config.Epoch, by, who)
+	key, who := openKey{p.id, p.config.Epoch}, opener{n.replica, n.life}
+	if by, ok := g.opens[key]; !ok {
+		g.opens[key] = who
+	} else if by != who {
+		g.w.fail("partition %d: epoch %v opened by %v and by %v", p.id, p.config.Epoch, by, who)
 	}
-	g.opens[key] = who
 }
 
 // keeps reports whether n must hold what is committed: it is in sync by the newest decision.
@@ -148,6 +158,16 @@ func (g *ghost) truncated(n *simNode, r *entry.Record) {
 		if b := g.committed[r.Partition][seq]; b != nil && bytes.Equal(b, l.entries[seq-1]) {
 			g.w.fail("%s: partition %d: committed entry %d is truncated", n.replica.Node, r.Partition, seq)
 		}
+	}
+}
+
+// flipped: no replica that counts goes back by turning to a snapshot, and what it turns to is what was committed.
+func (g *ghost) flipped(n *simNode, r *entry.Record) {
+	if g.keeps(n, r.Partition) && r.Seq < g.highest[r.Partition] && n.disk.log(r.Partition).last() >= g.highest[r.Partition] {
+		g.w.fail("%s: partition %d: in sync, and goes back to %d of %d committed", n.replica.Node, r.Partition, r.Seq, g.highest[r.Partition])
+	}
+	if b := g.committed[r.Partition][r.Seq]; b != nil && !g.has(r.Partition, r.Seq, r.Epoch) {
+		g.w.fail("%s: partition %d: flips to entry %d of epoch %v, committed is %s", n.replica.Node, r.Partition, r.Seq, r.Epoch, describeEntry(b))
 	}
 }
 
@@ -167,13 +187,16 @@ func (g *ghost) final() {
 		p := ring.PartitionID(id)
 		for _, r := range g.w.table.current[p].InSync {
 			n := g.w.nodeOf(r)
+			if n.dead || n.replica != r {
+				continue
+			}
 			l := n.disk.log(p)
 			for seq, b := range g.committed[p] {
 				if seq > l.last() || l.entries[seq-1] != nil && !bytes.Equal(l.entries[seq-1], b) {
 					g.w.fail("%s: partition %d: committed entry %d is missing at the end", r.Node, p, seq)
 				}
 			}
-			if applied := n.disk.state.applied[p]; applied != g.highest[p] {
+			if applied := n.disk.state[p].applied; applied != g.highest[p] {
 				g.w.fail("%s: partition %d: applied %d of %d when all is quiet", r.Node, p, applied, g.highest[p])
 			}
 		}

@@ -204,7 +204,7 @@ func (n *simNode) serveGet(o *op, r *Read) {
 
 // read is the local read, of applied state.
 func (n *simNode) read(o *op) {
-	v, ok := n.disk.state.values[place(o.partition, keyOf(o.key))]
+	v, ok := n.disk.read(o.partition, keyOf(o.key))
 	o.out = outcome{existed: ok, version: v.version, value: v.value}
 }
 
@@ -279,13 +279,16 @@ func newProbe(w *world, p ring.PartitionID, accepted *bool) *client {
 		}
 		config := &w.table.current[p]
 		n := w.nodeOf(config.Primary)
+		w.after(50*time.Millisecond, try)
+		if !n.up {
+			return
+		}
 		o := &op{key: int(p), kind: opPut, partition: p, node: n, life: n.life, then: func(a *Answer) {
-			*accepted = *accepted || a.Verdict == OK
+			*accepted = *accepted || a != nil && a.Verdict == OK
 		}}
 		w.ops = append(w.ops, o)
 		o.number = uint64(len(w.ops))
 		n.after(0, func() { n.serve(o, config.Epoch) })
-		w.after(50*time.Millisecond, try)
 	}
 	try()
 	return c

@@ -1,22 +1,29 @@
 package replica
 
 import (
+	"slices"
 	"time"
 
 	"github.com/kringdb/kring/ring"
 )
 
-// toyCoordinator decides configurations by the rules of package ring and tells nodes of them, late and out of order.
+// toyCoordinator decides configurations by the rules of package ring and tells nodes of them, late and out of order. It
+// decides what the cores ask for, looks after nodes that have fallen silent, and gives partitions new joiners.
 type toyCoordinator struct {
 	w       *world
 	current []ring.Partition
 	history [][]ring.Partition // earlier tables: what a lagging coordinator may still tell
+	heard   []int64            // by node: when its last heartbeat came
+
+	away      bool // nobody decides anything
+	strangers bool // a disk has been lost
+	restores  uint16
+	set       int    // of coordinators: those before a restore are gone, and with them what they were about to tell
+	answered  []bool // by node, after a restore: it has told what it knows; nil: nothing was restored
 }
 
-const toyMinInSync = 2
-
 func newToyCoordinator(w *world) *toyCoordinator {
-	t := &toyCoordinator{w: w}
+	t := &toyCoordinator{w: w, heard: make([]int64, len(w.nodes))}
 	for id := range w.profile.partitions {
 		p := ring.Partition{ID: ring.PartitionID(id), Epoch: 1, Primary: w.nodes[id%len(w.nodes)].replica}
 		for i, n := range w.nodes {
@@ -29,6 +36,9 @@ func newToyCoordinator(w *world) *toyCoordinator {
 	return t
 }
 
+// decides reports whether anything can be decided now.
+func (t *toyCoordinator) decides() bool { return !t.away && t.answered == nil }
+
 // register is a node's start: the partitions that it leads get a new epoch (rule 6). What it hears may be older.
 func (t *toyCoordinator) register(n *simNode) {
 	life := n.life
@@ -36,13 +46,21 @@ func (t *toyCoordinator) register(n *simNode) {
 		t.tell(n, t.history[max(0, len(t.history)-1-t.w.rnd.IntN(3))])
 	}
 	if n.boot > 1 {
-		t.w.after(t.w.between(time.Millisecond, 200*time.Millisecond), func() {
-			if n.life == life {
-				t.reopen(n)
-			}
-		})
+		t.reopenSoon(n, life)
 	}
 	t.poll(n)
+}
+
+func (t *toyCoordinator) reopenSoon(n *simNode, life int) {
+	t.w.after(t.w.between(time.Millisecond, 200*time.Millisecond), func() {
+		switch {
+		case n.life != life:
+		case t.decides():
+			t.reopen(n)
+		default:
+			t.reopenSoon(n, life)
+		}
+	})
 }
 
 func (t *toyCoordinator) reopen(n *simNode) {
@@ -51,27 +69,32 @@ func (t *toyCoordinator) reopen(n *simNode) {
 	}
 	for i := range t.current {
 		if t.current[i].Primary == n.replica {
-			next, err := ring.Reopen(t.current[i])
-			if err != nil {
-				t.w.fail("reopen: %v", err)
-			}
-			t.decide(next)
+			t.raise(t.current[i])
 		}
 	}
 }
 
+func (t *toyCoordinator) raise(p ring.Partition) {
+	next, err := ring.Reopen(p)
+	if err != nil {
+		t.w.fail("reopen: %v", err)
+	}
+	t.decide(next)
+}
+
 // poll tells n of the whole table now and then, for ever.
 func (t *toyCoordinator) poll(n *simNode) {
-	if !n.deaf {
+	if !n.deaf && !t.away {
+		t.report(n)
 		t.tell(n, t.current)
 	}
 	n.after(t.w.between(200*time.Millisecond, 800*time.Millisecond), func() { t.poll(n) })
 }
 
 func (t *toyCoordinator) tell(n *simNode, table []ring.Partition) {
-	copied := append([]ring.Partition(nil), table...)
+	copied, set := append([]ring.Partition(nil), table...), t.set
 	n.after(t.w.between(time.Millisecond, t.w.profile.configure), func() {
-		if !n.deaf {
+		if !n.deaf && t.set == set {
 			n.step(&Configure{Partitions: copied})
 		}
 	})
@@ -79,6 +102,7 @@ func (t *toyCoordinator) tell(n *simNode, table []ring.Partition) {
 
 func (t *toyCoordinator) decide(next ring.Partition) {
 	t.w.logf(nil, "decided: %v", describePartition(&next))
+	t.w.sawDecision(&t.current[next.ID], &next)
 	t.history = append(t.history, append([]ring.Partition(nil), t.current...))
 	t.current[next.ID] = next
 	for _, n := range t.w.nodes {
@@ -90,19 +114,120 @@ func (t *toyCoordinator) decide(next ring.Partition) {
 
 // try decides a change if the rules allow it.
 func (t *toyCoordinator) try(current, desired ring.Partition) {
-	next, err := ring.Change(current, current.Epoch, desired, toyMinInSync)
+	if !t.decides() || t.intact(&desired) < min(t.w.profile.minInSync, t.intact(&current)) {
+		return // a disk that is known to be lost is no copy
+	}
+	next, err := ring.Change(current, current.Epoch, desired, t.w.profile.minInSync)
 	if err == nil {
+		if t.w.ablated().keepsReleased {
+			next.Released = next.Released || current.Released
+		}
 		t.decide(next)
+	}
+}
+
+// intact counts the in-sync replicas whose disk is not known to be lost.
+func (t *toyCoordinator) intact(p *ring.Partition) (n int) {
+	for _, r := range p.InSync {
+		if t.w.nodeOf(r).replica == r {
+			n++
+		}
+	}
+	return n
+}
+
+// ask is a core's wish on its way: it may get lost, and a release counts only from the primary.
+func (t *toyCoordinator) ask(n *simNode, c ChangeRequest) {
+	w := t.w
+	if w.trace {
+		w.logf(n, "  asks for %s instead of epoch %v: %s", describePartition(&c.Desired), c.Expected, c.Reason)
+	}
+	asker := n.replica
+	if n.deaf || !w.healed && w.chance(0.05) {
+		return
+	}
+	w.after(w.between(time.Millisecond, pick(w, 10*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond)), func() {
+		current := t.current[c.Desired.ID]
+		if !t.decides() || current.Epoch != c.Expected || n.replica != asker {
+			return // the last: its disk is gone, and another has been accepted in its place
+		}
+		if current.Primary != asker {
+			c.Desired.Released = false
+		}
+		if sameMembers(&current, &c.Desired) {
+			t.raise(current)
+			return
+		}
+		t.try(current, c.Desired)
+	})
+}
+
+// heartbeat is what a node tells while it lives.
+func (t *toyCoordinator) heartbeat(n *simNode) {
+	if !n.deaf {
+		t.heard[n.index] = t.w.now
+	}
+}
+
+func (t *toyCoordinator) alive(n *simNode) bool {
+	return t.heard[n.index] > t.w.now-int64(750*time.Millisecond)
+}
+
+// supervise looks for failed nodes and incomplete partitions, for ever.
+func (t *toyCoordinator) supervise() {
+	for id := range t.current {
+		if t.decides() {
+			t.failOver(t.current[id])
+			t.repair(t.current[id])
+		}
+	}
+	t.w.after(200*time.Millisecond, t.supervise)
+}
+
+// failOver promotes a live in-sync replica in the place of a primary that is gone.
+func (t *toyCoordinator) failOver(current ring.Partition) {
+	gone := func(r ring.Replica) bool { n := t.w.nodeOf(r); return n.replica != r || !t.alive(n) }
+	if !gone(current.Primary) {
+		return
+	}
+	heirs := slices.DeleteFunc(append([]ring.Replica(nil), current.InSync...), gone)
+	if len(heirs) == 0 {
+		return
+	}
+	desired := current.Clone()
+	desired.Primary = pick(t.w, heirs...)
+	for _, r := range current.InSync {
+		if t.w.nodeOf(r).replica != r && r != current.Primary && len(desired.InSync) > t.w.profile.minInSync {
+			desired.InSync = without(desired.InSync, r)
+		}
+	}
+	if len(desired.InSync) > t.w.profile.minInSync {
+		desired = demoted(desired, current.Primary)
+	}
+	t.try(current, desired)
+}
+
+// repair gives a partition another joiner, and forgets disks that are gone.
+func (t *toyCoordinator) repair(current ring.Partition) {
+	desired := current.Clone()
+	desired.Joining = slices.DeleteFunc(desired.Joining, func(r ring.Replica) bool { return t.w.nodeOf(r).replica != r })
+	count := len(desired.Joining)
+	for _, r := range desired.InSync {
+		if t.w.nodeOf(r).replica == r {
+			count++
+		}
+	}
+	if n := t.absent(&desired); n != nil && count < t.w.profile.copies && t.alive(n) {
+		desired.Joining = append(desired.Joining, n.replica)
+	}
+	if len(desired.Joining) != len(current.Joining) || !slices.Equal(desired.Joining, current.Joining) {
+		t.try(current, desired)
 	}
 }
 
 // change is one random change of one partition.
 func (t *toyCoordinator) change() {
 	current := t.current[t.w.rnd.IntN(len(t.current))]
-	if len(current.Joining) > 0 {
-		t.admit(current)
-		return
-	}
 	if n := t.absent(&current); n != nil && t.w.chance(0.7) {
 		desired := current.Clone()
 		desired.Joining = append(desired.Joining, n.replica)
@@ -110,18 +235,20 @@ func (t *toyCoordinator) change() {
 		return
 	}
 	switch {
-	case t.w.profile.promotes && t.w.chance(0.8):
+	case t.w.profile.promotes && t.w.chance(0.6):
 		t.promote(current)
 	case t.w.profile.removes:
-		desired := current.Clone()
 		if victim := pick(t.w, current.InSync...); victim != current.Primary {
-			desired.InSync = without(desired.InSync, victim)
+			desired := current.Clone()
+			if t.w.chance(0.5) {
+				desired.InSync = without(desired.InSync, victim)
+			} else {
+				desired = demoted(desired, victim)
+			}
 			t.try(current, desired)
 		}
-	default:
-		if next, err := ring.Reopen(current); err == nil {
-			t.decide(next)
-		}
+	case t.decides():
+		t.raise(current)
 	}
 }
 
@@ -135,14 +262,15 @@ func (t *toyCoordinator) promote(current ring.Partition) {
 	if t.w.ablated().promotesAnyof {
 		desired.Primary = t.anybody(&current)
 		desired.InSync = append(without(desired.InSync, desired.Primary), desired.Primary)
+		desired.Joining = without(desired.Joining, desired.Primary)
 		desired.Epoch++
 		t.decide(desired)
 		return
 	}
-	if desired.Primary == current.Primary {
+	if desired.Primary == current.Primary || t.w.nodeOf(desired.Primary).replica != desired.Primary {
 		return
 	}
-	if t.w.profile.removes && t.w.chance(0.7) && len(desired.InSync) > toyMinInSync {
+	if t.w.profile.removes && t.w.chance(0.7) && len(desired.InSync) > t.w.profile.minInSync {
 		desired.InSync = without(desired.InSync, current.Primary)
 	}
 	t.try(current, desired)
@@ -154,7 +282,7 @@ func (t *toyCoordinator) depose() {
 	w := t.w
 	current := t.current[w.rnd.IntN(len(t.current))]
 	old, heir := w.nodeOf(current.Primary), w.nodeOf(pick(w, current.InSync...))
-	if old == heir || len(current.InSync) <= toyMinInSync {
+	if old == heir || len(current.InSync) <= w.profile.minInSync || !current.IsInSync(heir.replica) {
 		return
 	}
 	old.deafen(w.between(time.Second, 4*time.Second))
@@ -179,39 +307,105 @@ func (t *toyCoordinator) depose() {
 	})
 }
 
-// admit adds a joiner that holds all of the primary's log. The primary counts it from when it asks for the addition
-// (rule 2); asking is not part of the core yet, so this does it.
-func (t *toyCoordinator) admit(current ring.Partition) {
+// handOver asks a primary to give a partition away.
+func (t *toyCoordinator) handOver() {
+	current := t.current[t.w.rnd.IntN(len(t.current))]
 	n := t.w.nodeOf(current.Primary)
-	if !n.up || n.core.partitions[current.ID] == nil {
-		return
+	ev := &Release{Partition: current.ID, Epoch: current.Epoch}
+	if t.w.chance(0.5) {
+		ev.To = pick(t.w, current.InSync...)
 	}
-	p := n.core.partitions[current.ID]
-	if p.role != rolePrimary || p.config.Epoch != current.Epoch {
-		return
-	}
-	for i := range p.members {
-		m := &p.members[i]
-		if !m.inSync && (m.match == p.last || t.w.ablated().admitsEarly) {
-			m.inSync = !t.w.ablated().countsLate
-			desired := current.Clone()
-			desired.Joining = without(desired.Joining, m.peer.replica)
-			desired.InSync = append(desired.InSync, m.peer.replica)
-			t.try(current, desired)
-			return
-		}
+	if n.up && !n.deaf {
+		n.after(t.w.between(time.Millisecond, 50*time.Millisecond), func() { n.step(ev) })
 	}
 }
 
-// absent is a node that held the partition at the start and has been thrown out.
+// leave stops all decisions for a while.
+func (t *toyCoordinator) leave(d time.Duration) {
+	t.w.logf(nil, "the coordinators are away for %v", d)
+	t.away = true
+	t.w.after(d, func() { t.away = false })
+}
+
+// restore sets the coordinators back to an older table. They change nothing until every node has told what it knows, adopt
+// the newest of it, and raise every epoch into a new count of restores.
+func (t *toyCoordinator) restore() {
+	if t.strangers || t.answered != nil || len(t.history) == 0 {
+		return // with a disk gone, too, somebody has to say what is lost
+	}
+	t.current = append([]ring.Partition(nil), t.history[max(0, len(t.history)-1-t.w.rnd.IntN(6))]...)
+	t.answered = make([]bool, len(t.w.nodes))
+	t.set++
+	t.w.saw(sawRestore)
+	t.w.logf(nil, "the coordinators are restored from a backup")
+	t.adopted()
+}
+
+// report is what a node knows.
+func (t *toyCoordinator) report(n *simNode) {
+	if len(t.answered) == 0 || t.answered[n.index] {
+		return
+	}
+	t.w.logf(n, "tells the restored coordinators what it knows")
+	for id := range t.current {
+		p := n.core.partitions[ring.PartitionID(id)]
+		if p != nil && p.config.Epoch > t.current[id].Epoch && !p.config.Primary.IsZero() && !t.w.ablated().adoptsNothing {
+			t.current[id] = p.config.Clone()
+		}
+	}
+	t.answered[n.index] = true
+	t.adopted()
+}
+
+func (t *toyCoordinator) adopted() {
+	for i, n := range t.w.nodes {
+		if !t.answered[i] && !n.dead && !t.w.ablated().adoptsNothing {
+			return
+		}
+	}
+	t.answered = nil
+	t.restores++
+	for _, p := range append([]ring.Partition(nil), t.current...) {
+		next, err := ring.Reopen(p)
+		if err != nil {
+			t.w.fail("reopen: %v", err)
+		}
+		if !t.w.ablated().repeatsEpochs {
+			next.Epoch = ring.NewEpoch(t.restores, next.Epoch.Number())
+		}
+		t.decide(next)
+	}
+}
+
+// absent is a node that held the partition at the start and has been thrown out, or has lost its disk.
 func (t *toyCoordinator) absent(current *ring.Partition) *simNode {
 	for i := range t.w.profile.copies {
 		n := t.w.nodes[(int(current.ID)+i)%len(t.w.nodes)]
-		if !current.IsInSync(n.replica) && !current.IsJoining(n.replica) {
+		if !n.dead && !current.IsInSync(n.replica) && !current.IsJoining(n.replica) {
 			return n
 		}
 	}
 	return nil
+}
+
+// spares reports whether n's disk may be lost: every set that it stands in has another disk that is still there.
+func (t *toyCoordinator) spares(n *simNode) bool {
+	if !t.decides() {
+		return false
+	}
+	for i := range t.current {
+		p := &t.current[i]
+		left := 0
+		for _, r := range p.InSync {
+			if other := t.w.nodeOf(r); other != n && other.replica == r {
+				left++
+			}
+		}
+		if left == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func without(set []ring.Replica, r ring.Replica) []ring.Replica {

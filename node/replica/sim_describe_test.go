@@ -36,6 +36,16 @@ func describeEvent(ev Event) string {
 			b.WriteString(" " + describePartition(&ev.Partitions[i]))
 		}
 		return b.String()
+	case *Release:
+		return fmt.Sprintf("release p%d epoch %v to %s", ev.Partition, ev.Epoch, ev.To.Node)
+	case *Leave:
+		return "leave"
+	case *Installing:
+		return fmt.Sprintf("installing p%d generation %d", ev.Partition, ev.Generation)
+	case *Installed:
+		return fmt.Sprintf("installed p%d generation %d: %d@%v", ev.Partition, ev.Generation, ev.Seq, ev.SeqEpoch)
+	case *InstallFailed:
+		return fmt.Sprintf("install of p%d failed, generation %d", ev.Partition, ev.Generation)
 	case *Propose:
 		return fmt.Sprintf("propose p%d epoch %v: %v", ev.Partition, ev.Epoch, ev.Token)
 	case *Read:
@@ -45,7 +55,12 @@ func describeEvent(ev Event) string {
 }
 
 func describePartition(p *ring.Partition) string {
-	return fmt.Sprintf("p%d epoch %v primary %s in sync %s joining %s", p.ID, p.Epoch, p.Primary.Node, names(p.InSync), names(p.Joining))
+	released := ""
+	if p.Released {
+		released = " released"
+	}
+	return fmt.Sprintf("p%d epoch %v primary %s in sync %s joining %s%s", p.ID, p.Epoch, p.Primary.Node, names(p.InSync),
+		names(p.Joining), released)
 }
 
 func names(set []ring.Replica) string {
@@ -74,6 +89,11 @@ func describeRecord(r *entry.Record) string {
 		return fmt.Sprintf("p%d %s", r.Partition, describeEntry(r.Payload))
 	case entry.RecordPromise:
 		return fmt.Sprintf("p%d promise of epoch %v", r.Partition, r.Epoch)
+	case entry.RecordOpen, entry.RecordDrop:
+		what := map[entry.RecordKind]string{entry.RecordOpen: "opening", entry.RecordDrop: "dropping"}[r.Kind]
+		return fmt.Sprintf("p%d %s of generation %d", r.Partition, what, r.Generation)
+	case entry.RecordFlip:
+		return fmt.Sprintf("p%d flip to generation %d at %d@%v", r.Partition, r.Generation, r.Seq, r.Epoch)
 	case entry.RecordTruncate:
 		return fmt.Sprintf("p%d truncation to %d", r.Partition, r.Seq)
 	}
@@ -87,6 +107,9 @@ func describeFrame(f *Frame) string {
 		s := fmt.Sprintf("append p%d epoch %v after %d@%v committed %d", a.Partition, a.Epoch, a.PrevSeq, a.PrevEpoch, a.Committed)
 		if a.Barrier != 0 {
 			s += fmt.Sprintf(" barrier %d", a.Barrier)
+		}
+		if a.FetchSnapshot {
+			s += " fetch a snapshot"
 		}
 		if a.Configuration != nil {
 			s += " +configuration"

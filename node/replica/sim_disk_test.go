@@ -11,27 +11,36 @@ import (
 // simDisk is a node's disk: a log of records of which a crash keeps what was synced and perhaps a little more, and applied
 // state that goes back to its last flush.
 type simDisk struct {
-	w       *world
-	records []entry.Record // since the beginning of time
-	synced  int            // of records
-	base    int            // records of earlier lives
-	logs    map[ring.PartitionID]*simLog
-	state   simState
-	flushed simState
-	trims   map[ring.PartitionID]uint64
+	w          *world
+	records    []entry.Record // since the beginning of time
+	synced     int            // of records
+	base       int            // records of earlier lives
+	logs       []*simLog      // by partition; nil: no trace
+	state      []simState     // by partition
+	flushed    []simState
+	trims      []uint64
+	generation uint32 // the newest given out
+	installed  map[uint32]simState
 }
 
-// simLog is what the records say about one partition.
+// simLog is what the records say about the current generation of one partition.
 type simLog struct {
-	entries [][]byte // entries[i] has seq i+1; nil once trimmed
-	epochs  []ring.Epoch
-	trim    uint64
-	promise *entry.Record
+	entries    [][]byte // entries[i] has seq i+1; nil if the log does not hold it
+	epochs     []ring.Epoch
+	trim       uint64
+	promise    *entry.Record
+	generation uint32
+	next       uint32 // generation that was opened and not flipped to
+	flip       int    // place of its record, from 1
 }
 
+// simState is one partition's applied state. Values are shared by copies until one is written to.
 type simState struct {
-	applied map[ring.PartitionID]uint64
-	values  map[string]simValue // by partition and key
+	generation uint32
+	applied    uint64
+	hybrid     uint64 // of the newest entry
+	values     map[string]simValue
+	shared     bool
 }
 
 type simValue struct {
@@ -40,26 +49,50 @@ type simValue struct {
 }
 
 func newSimDisk(w *world) *simDisk {
-	d := &simDisk{w: w, trims: make(map[ring.PartitionID]uint64)}
-	d.state = simState{make(map[ring.PartitionID]uint64), make(map[string]simValue)}
-	d.flushed = d.state.clone()
+	n := w.profile.partitions
+	d := &simDisk{w: w, trims: make([]uint64, n), installed: make(map[uint32]simState)}
+	d.state, d.flushed, d.logs = make([]simState, n), make([]simState, n), make([]*simLog, n)
 	return d
 }
-
-func (s simState) clone() simState { return simState{maps.Clone(s.applied), maps.Clone(s.values)} }
-
-func place(p ring.PartitionID, key []byte) string { return fmt.Sprintf("%d/%s", p, key) }
 
 // begin reads the log anew, as a start does.
 func (d *simDisk) begin() {
 	d.base, d.synced = len(d.records), len(d.records)
-	d.logs = make(map[ring.PartitionID]*simLog)
+	clear(d.logs)
 	for i := range d.records {
-		d.index(&d.records[i])
+		d.index(i)
 	}
 	for p, seq := range d.trims {
-		d.logs[p].trimTo(seq)
+		if l := d.logs[p]; l != nil {
+			l.trimTo(min(seq, l.last()))
+		}
 	}
+	for p := range d.state {
+		s := d.flushed[p].clone()
+		if l := d.logs[p]; l != nil {
+			l.next = 0 // deleted
+			if l.generation > s.generation {
+				s = d.installed[l.generation]
+				s.shared = true
+			}
+		}
+		d.state[p] = s
+	}
+}
+
+func (s *simState) clone() simState {
+	s.shared = true
+	return *s
+}
+
+func (s *simState) write() map[string]simValue {
+	if s.shared || s.values == nil {
+		s.values, s.shared = maps.Clone(s.values), false
+		if s.values == nil {
+			s.values = make(map[string]simValue)
+		}
+	}
+	return s.values
 }
 
 func (d *simDisk) log(p ring.PartitionID) *simLog {
@@ -73,10 +106,16 @@ func (d *simDisk) log(p ring.PartitionID) *simLog {
 
 func (d *simDisk) append(r entry.Record) {
 	d.records = append(d.records, r)
-	d.index(&d.records[len(d.records)-1])
+	d.index(len(d.records) - 1)
+	if r.Kind == entry.RecordFlip {
+		s := d.installed[r.Generation]
+		s.shared = true
+		d.state[r.Partition] = s
+	}
 }
 
-func (d *simDisk) index(r *entry.Record) {
+func (d *simDisk) index(i int) {
+	r := &d.records[i]
 	l := d.log(r.Partition)
 	switch r.Kind {
 	case entry.RecordEntry:
@@ -88,11 +127,24 @@ func (d *simDisk) index(r *entry.Record) {
 	case entry.RecordTruncate:
 		l.entries, l.epochs = l.entries[:r.Seq], l.epochs[:r.Seq]
 	case entry.RecordPromise:
-		copied := *r
-		l.promise = &copied
-	default:
-		d.w.fail("disk: record of kind %d", r.Kind)
+		l.promise = r
+	case entry.RecordOpen:
+		if r.Generation <= l.generation || l.next != 0 && i >= d.base {
+			d.w.fail("disk: partition %d: generation %d opened at %d, open %d", r.Partition, r.Generation, l.generation, l.next)
+		}
+		l.next = r.Generation
+	case entry.RecordDrop:
+		l.next = 0
+	case entry.RecordFlip:
+		l.flipTo(r)
+		l.flip = i + 1
 	}
+}
+
+func (l *simLog) flipTo(r *entry.Record) {
+	l.generation, l.next, l.trim = r.Generation, 0, r.Seq
+	l.entries, l.epochs = make([][]byte, r.Seq), make([]ring.Epoch, r.Seq)
+	l.epochs[r.Seq-1] = r.Epoch
 }
 
 func (l *simLog) last() uint64 { return uint64(len(l.entries)) }
@@ -112,36 +164,38 @@ func (d *simDisk) crash() {
 		kept += d.w.rnd.IntN(unsynced + 1)
 	}
 	d.records = append([]entry.Record(nil), d.records[:kept]...)
-	d.state = d.flushed.clone()
 	d.begin()
 }
 
 func (d *simDisk) flush() {
-	d.flushed = d.state.clone()
-	if !d.w.profile.trims {
-		return
-	}
-	for p, applied := range d.flushed.applied {
-		// Nothing that a crash may take back is trimmed: what is applied is committed, and so is synced. The last entry is
-		// kept: it carries the hybrid time that a restart must not fall behind.
-		if keep := uint64(1 + d.w.rnd.IntN(3)); applied > keep && applied-keep > d.trims[p] {
+	for p := range d.state {
+		l := d.logs[p]
+		if l == nil || l.flip > d.synced {
+			continue // what a crash may take back is not flushed
+		}
+		d.flushed[p] = d.state[p].clone()
+		if !d.w.profile.trims {
+			continue
+		}
+		// Nothing that a crash may take back is trimmed: what is applied is committed, and so is synced.
+		applied := d.flushed[p].applied
+		if keep := uint64(d.w.rnd.IntN(d.w.profile.keeps)); applied > keep && applied-keep > d.trims[p] {
 			d.trims[p] = applied - keep
-			d.log(p).trimTo(d.trims[p])
+			l.trimTo(d.trims[p])
 		}
 	}
 }
 
 func (d *simDisk) recovered() []entry.Recovered {
 	var out []entry.Recovered
-	for id := range d.w.profile.partitions {
-		p := ring.PartitionID(id)
-		l := d.logs[p]
+	for id, l := range d.logs {
 		if l == nil {
 			continue
 		}
-		r := entry.Recovered{Partition: p, Applied: d.state.applied[p], Trim: l.trim, Last: l.last()}
-		if r.Applied > r.Last {
-			d.w.fail("disk: partition %d recovers applied %d above last %d", p, r.Applied, r.Last)
+		s := &d.state[id]
+		r := entry.Recovered{Partition: ring.PartitionID(id), Applied: s.applied, Trim: l.trim, Last: l.last(), HybridTime: s.hybrid}
+		if r.Applied > r.Last || r.Applied < r.Trim {
+			d.w.fail("disk: partition %d recovers applied %d, the log has %d to %d", id, r.Applied, r.Trim, r.Last)
 		}
 		if l.trim > 0 {
 			r.TrimEpoch = l.epochs[l.trim-1]
@@ -162,23 +216,30 @@ func (d *simDisk) recovered() []entry.Recovered {
 func (d *simDisk) apply(batch []Apply) {
 	for i := range batch {
 		p, e := batch[i].Partition, batch[i].Entry
-		if e.Seq != d.state.applied[p]+1 {
-			d.w.fail("disk: partition %d applies %d after %d", p, e.Seq, d.state.applied[p])
+		s := &d.state[p]
+		if e.Seq != s.applied+1 {
+			d.w.fail("disk: partition %d applies %d after %d", p, e.Seq, s.applied)
 		}
-		d.state.applied[p] = e.Seq
-		switch at := place(p, e.Key); e.Op {
+		s.applied, s.hybrid = e.Seq, e.HybridTime
+		switch e.Op {
 		case entry.OpPut:
-			d.state.values[at] = simValue{e.Seq, requestNumber(e.Request)}
+			s.write()[string(e.Key)] = simValue{e.Seq, requestNumber(e.Request)}
 		case entry.OpDelete:
-			delete(d.state.values, at)
-		case entry.OpNoop:
+			delete(s.write(), string(e.Key))
+		default:
 		}
 	}
 }
 
+// read is what is visible of a key.
+func (d *simDisk) read(p ring.PartitionID, key []byte) (simValue, bool) {
+	v, ok := d.state[p].values[string(key)]
+	return v, ok
+}
+
 // State implements Disk.
 func (d *simDisk) State(p ring.PartitionID, key []byte, _ bool) (State, error) {
-	v, ok := d.state.values[place(p, key)]
+	v, ok := d.read(p, key)
 	return State{Exists: ok, Version: v.version}, nil
 }
 
@@ -198,4 +259,16 @@ func (d *simDisk) Entries(p ring.PartitionID, from, to uint64, maxBytes int) ([]
 		maxBytes -= len(b)
 	}
 	return out, nil
+}
+
+// openGeneration begins a new generation of a partition, empty.
+func (d *simDisk) openGeneration() uint32 {
+	d.generation++
+	return d.generation
+}
+
+// finish makes everything of a generation durable.
+func (d *simDisk) finish(generation uint32, s simState) {
+	s.generation, s.shared = generation, true
+	d.installed[generation] = s
 }

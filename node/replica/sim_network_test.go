@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/ring"
 )
 
 // link is the connection over which one node sends frames to another.
@@ -12,6 +13,7 @@ type link struct {
 	up         bool // carries frames
 	told       bool // from believes that it does
 	connection int
+	peer       ring.Replica // whom from believes to talk to
 	connecting bool
 	cut        bool  // swallows everything in this direction
 	last       int64 // delivery of the newest frame: a connection keeps order
@@ -41,14 +43,14 @@ func (w *world) delay() time.Duration {
 }
 
 func (w *world) deliver(l *link, f *Frame, at int64) {
-	connection, boot, survives := l.connection, l.from.boot, w.chance(0.4)
+	connection, boot, from, survives := l.connection, l.from.boot, l.from.replica, w.chance(0.4)
 	received := func() {
 		if l.cut || l.connection != connection && !survives {
 			return
 		}
 		copied := received(f)
 		w.without.receiving(l, copied)
-		l.to.step(&Received{From: l.from.replica, Boot: boot, Frame: copied})
+		l.to.step(&Received{From: from, Boot: boot, Frame: copied})
 	}
 	w.schedule(&simEvent{at: at, node: l.to, life: l.to.life, run: received})
 }
@@ -91,10 +93,10 @@ func (w *world) connectSoon(l *link) {
 		l.connection++
 		l.last = 0
 		boot, connection := l.to.boot, l.connection
-		l.told = true
+		l.told, l.peer = true, l.to.replica
 		l.from.after(0, func() {
 			if l.connection == connection {
-				l.from.step(&PeerUp{Peer: l.to.replica, Boot: boot})
+				l.from.step(&PeerUp{Peer: l.peer, Boot: boot})
 			}
 		})
 	})
@@ -109,7 +111,7 @@ func (w *world) downSoon(l *link) {
 		}
 		if l.told {
 			l.told = false
-			l.from.step(&PeerDown{Peer: l.to.replica})
+			l.from.step(&PeerDown{Peer: l.peer})
 		}
 		w.connectSoon(l)
 	})
@@ -130,7 +132,10 @@ func (w *world) cut(l *link) {
 	if l.from == l.to || l.cut {
 		return
 	}
-	d := w.between(50*time.Millisecond, 3*time.Second)
+	w.cutFor(l, w.between(50*time.Millisecond, 3*time.Second))
+}
+
+func (w *world) cutFor(l *link, d time.Duration) {
 	w.logf(l.from, "is cut off towards %s for %v", l.to.replica.Node, d)
 	l.cut = true
 	if w.chance(0.3) {

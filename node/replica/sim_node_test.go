@@ -32,6 +32,8 @@ type simNode struct {
 	applying bool
 	sending  []bool
 	assumed  Time // rule 13's grant, for ablations
+	dead     bool // for good
+	leaving  bool
 }
 
 func (w *world) newNode(i int) *simNode {
@@ -54,13 +56,19 @@ func (n *simNode) resetClock() {
 	n.offset = since - int64(float64(n.w.now)*n.rate)
 }
 
+// setRate makes n's clock go slower or faster from now on.
+func (n *simNode) setRate(rate float64) {
+	n.offset += int64(float64(n.w.now) * (n.rate - rate))
+	n.rate = rate
+}
+
 func (n *simNode) clock() Time { return Time(n.offset + int64(float64(n.w.now)*n.rate)) }
 
 func (n *simNode) wall() uint64 { return uint64(1_700_000_000_000 + n.wallOffset + n.w.now/1e6) }
 
 // start brings n up on what its disk has kept.
 func (n *simNode) start() {
-	if n.up {
+	if n.up || n.dead {
 		return
 	}
 	n.up, n.boot = true, n.boot+1
@@ -71,7 +79,10 @@ func (n *simNode) start() {
 		n.resetClock()
 	}
 	n.disk.begin()
-	core, err := New(simConfig(n.replica, n.boot), n.disk, n.wall, n.disk.recovered(), n.clock())
+	n.leaving = false
+	cfg := simConfig(n.replica, n.boot)
+	cfg.MinInSync, cfg.Replicas = n.w.profile.minInSync, n.w.profile.copies
+	core, err := New(cfg, n.disk, n.wall, n.disk.recovered(), n.clock())
 	if err != nil {
 		n.w.fail("%s does not start: %v", n.replica.Node, err)
 	}
@@ -93,6 +104,7 @@ func (n *simNode) crash() {
 		return
 	}
 	n.w.logf(n, "crashes")
+	n.w.saw(sawCrash)
 	n.up = false
 	n.life++
 	n.core = nil
@@ -102,6 +114,24 @@ func (n *simNode) crash() {
 		n.disk.begin()
 	}
 	n.w.ghost.crashed(n)
+	n.hangUp()
+}
+
+// wipe gives a node that is down an empty disk: it comes back as a stranger.
+func (n *simNode) wipe() {
+	n.w.saw(sawWipe)
+	n.w.stores++
+	n.w.logf(n, "loses its disk; the new one is %x", n.w.stores)
+	n.replica.Store = n.w.stores
+	n.w.byReplica[n.replica] = n
+	n.disk = newSimDisk(n.w)
+	n.disk.begin()
+	n.boot = 0
+	n.w.table.strangers = true
+}
+
+// hangUp ends what others have under way with n.
+func (n *simNode) hangUp() {
 	for _, o := range n.w.ops {
 		if o.state == opPending && o.node == n {
 			o.lost()
@@ -129,6 +159,7 @@ func (n *simNode) deafen(d time.Duration) {
 
 func (n *simNode) tick() {
 	n.step(&Tick{})
+	n.w.table.heartbeat(n)
 	n.after(tickEvery, n.tick)
 }
 
@@ -144,11 +175,24 @@ func (n *simNode) step(ev Event) {
 	}
 	undo := n.w.without.before(n, ev)
 	n.core.Step(n.clock(), ev)
+	if ev, ok := ev.(*Configure); ok {
+		n.countContinued(ev)
+	}
 	if undo != nil {
 		undo()
 	}
 	n.w.without.after(n, ev)
 	n.drain()
+}
+
+// countContinued counts partitions that this very event has raised without closing them.
+func (n *simNode) countContinued(ev *Configure) {
+	for i := range ev.Partitions {
+		p := n.core.partitions[ev.Partitions[i].ID]
+		if p != nil && p.role == rolePrimary && !n.core.canAck(p) && p.promisePosition > n.appended {
+			n.w.saw(sawContinued)
+		}
+	}
 }
 
 func (n *simNode) drain() {
@@ -164,7 +208,15 @@ func (n *simNode) drain() {
 		n.w.answered(n, &o.Answers[i])
 	}
 	for _, r := range o.Wake {
-		n.sendSoon(n.w.nodeOf(r))
+		if to := n.w.nodeOf(r); to.replica == r {
+			n.sendSoon(to)
+		}
+	}
+	for i := range o.Changes {
+		n.w.table.ask(n, o.Changes[i])
+	}
+	for i := range o.Fetches {
+		n.fetch(o.Fetches[i])
 	}
 	if o.Applies {
 		n.applySoon()
@@ -177,8 +229,15 @@ func (n *simNode) record(r *entry.Record) {
 		n.w.logf(n, "  logs %s", describeRecord(r))
 	}
 	n.appended++
-	if r.Kind == entry.RecordTruncate {
+	switch r.Kind {
+	case entry.RecordTruncate:
 		n.w.ghost.truncated(n, r)
+	case entry.RecordDrop:
+		n.w.saw(sawDrop)
+	case entry.RecordFlip:
+		n.w.saw(sawFlip)
+		n.w.ghost.flipped(n, r)
+	default:
 	}
 	n.disk.append(*r)
 	if r.Kind != entry.RecordEntry {
@@ -237,14 +296,13 @@ func (n *simNode) apply() {
 	})
 }
 
+// nodeOf is the node that r is, or was before it lost its disk.
 func (w *world) nodeOf(r ring.Replica) *simNode {
-	for _, n := range w.nodes {
-		if n.replica == r {
-			return n
-		}
+	n := w.byReplica[r]
+	if n == nil {
+		w.fail("no node is %v", r)
 	}
-	w.fail("no node is %v", r)
-	return nil
+	return n
 }
 
 // sendSoon is the sender of one connection: it asks for a frame when the last one has gone out.
@@ -263,7 +321,7 @@ func (n *simNode) send(to *simNode) {
 		return
 	}
 	var f Frame
-	more, err := n.core.Collect(n.clock(), to.replica, &f)
+	more, err := n.core.Collect(n.clock(), l.peer, &f)
 	if err != nil {
 		n.w.fail("%s: collect for %s: %v", n.replica.Node, to.replica.Node, err)
 	}

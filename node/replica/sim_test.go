@@ -32,14 +32,16 @@ func TestSimulator(t *testing.T) {
 	if testing.Short() || raced {
 		count = min(count, 200)
 	}
-	seed, err := firstFailure(nil, *firstSeed, count)
+	var seen [sightings]int
+	seed, err := firstFailure(nil, *firstSeed, count, &seen)
 	if err != nil {
 		t.Fatalf("seed %d: %v\nreplay: go test ./node/replica -run 'TestSimulator$' -v -seed %d", seed, err, seed)
 	}
+	t.Log(describeSeen(&seen, count))
 }
 
 // firstFailure runs seeds on all processors until one fails, and returns the lowest that was seen to fail.
-func firstFailure(without *ablation, first uint64, count int) (seed uint64, err error) {
+func firstFailure(without *ablation, first uint64, count int, seen *[sightings]int) (seed uint64, err error) {
 	var (
 		next    atomic.Uint64
 		stop    atomic.Bool
@@ -53,12 +55,17 @@ func firstFailure(without *ablation, first uint64, count int) (seed uint64, err 
 				if i >= uint64(count) {
 					return
 				}
-				failed := newWorld(first+i, without, false).run()
+				w := newWorld(first+i, without, false)
+				failed := w.run()
+				mu.Lock()
+				for s, count := range w.seen {
+					seen[s] += count
+				}
 				if failed == nil {
+					mu.Unlock()
 					continue
 				}
 				stop.Store(true)
-				mu.Lock()
 				if err == nil || first+i < seed {
 					seed, err = first+i, failed
 				}

@@ -21,14 +21,17 @@ type world struct {
 	profile profile
 	without *ablation
 
-	nodes   []*simNode
-	links   [][]*link
-	table   *toyCoordinator
-	clients []*client
-	ops     []*op
-	ghost   *ghost
-	stamp   int64 // orders calls and returns exactly
-	healed  bool
+	nodes     []*simNode
+	byReplica map[ring.Replica]*simNode // those of lost disks included
+	stores    ring.StoreID              // the newest
+	links     [][]*link
+	table     *toyCoordinator
+	clients   []*client
+	ops       []*op
+	ghost     *ghost
+	stamp     int64 // orders calls and returns exactly
+	healed    bool
+	seen      [sightings]int // what happened how often: a run in which nothing happens proves nothing
 
 	trace   bool
 	printed strings.Builder
@@ -72,16 +75,21 @@ type profile struct {
 	sync                                     time.Duration // at most
 	configure                                time.Duration // at most, from decision to node
 	faultEvery                               time.Duration
+	transfer                                 time.Duration // of a part of a snapshot, at most
 	promotes, removes, trims                 bool
+	wipes, restores, supervises, mourns      bool
+	keeps                                    int // entries kept by a trim, below that
+	minInSync                                int
 }
 
 func pick[T any](w *world, from ...T) T { return from[w.rnd.IntN(len(from))] }
 
 func (w *world) pickProfile() profile {
-	nodes := pick(w, 3, 3, 3, 3, 3, 3, 1, 5)
+	nodes := pick(w, 3, 3, 3, 3, 3, 3, 3, 3, 2, 1, 5, 5)
 	p := profile{
 		nodes:      nodes,
 		copies:     min(nodes, 3),
+		minInSync:  (min(nodes, 3) + 1) / 2,
 		partitions: 1 + w.rnd.IntN(3),
 		clients:    2 + w.rnd.IntN(3),
 		chaos:      w.between(2*time.Second, 5*time.Second),
@@ -96,9 +104,15 @@ func (w *world) pickProfile() profile {
 		faultEvery: pick(w, 150*time.Millisecond, 300*time.Millisecond, 600*time.Millisecond),
 		promotes:   w.chance(0.7),
 		removes:    w.chance(0.6),
+		trims:      w.chance(0.75),
+		wipes:      w.chance(0.4),
+		supervises: w.chance(0.7),
+		keeps:      pick(w, 1, 1, 3, 20),
+		transfer:   pick(w, 5*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond),
+		mourns:     nodes >= 3 && w.chance(0.4),
 	}
 	p.keys = p.partitions + w.rnd.IntN(2)
-	p.trims = !p.removes // a joiner that needs a trimmed entry needs a snapshot, which does not exist yet
+	p.restores = !p.wipes && w.chance(0.5)
 	return p
 }
 
@@ -174,8 +188,12 @@ func newWorld(seed uint64, without *ablation, trace bool) *world {
 		without.profile(&w.profile)
 	}
 	w.ghost = newGhost(w)
+	w.byReplica = make(map[ring.Replica]*simNode)
+	w.stores = 1000
 	for i := range w.profile.nodes {
-		w.nodes = append(w.nodes, w.newNode(i))
+		n := w.newNode(i)
+		w.nodes = append(w.nodes, n)
+		w.byReplica[n.replica] = n
 	}
 	w.table = newToyCoordinator(w)
 	for _, from := range w.nodes {
@@ -193,6 +211,9 @@ func newWorld(seed uint64, without *ablation, trace bool) *world {
 		w.clients = append(w.clients, newClient(w))
 	}
 	w.after(w.between(0, w.profile.faultEvery), w.fault)
+	if w.profile.supervises {
+		w.table.supervise()
+	}
 	return w
 }
 
@@ -227,6 +248,18 @@ func (w *world) heal() {
 	w.healed = true
 	w.profile.loss, w.profile.duplicate, w.profile.lateChance = 0, 0, 0
 	w.profile.configure = min(w.profile.configure, 300*time.Millisecond)
+	if mourned := pick(w, w.nodes...); w.profile.mourns && w.table.spares(mourned) {
+		w.logf(mourned, "is gone for good")
+		mourned.crash()
+		mourned.dead = true
+	}
+	w.table.away = false
+	if w.table.answered != nil {
+		w.table.adopted()
+	}
+	if !w.profile.supervises {
+		w.table.supervise()
+	}
 	for _, n := range w.nodes {
 		n.pausedUntil, n.deaf = min(n.pausedUntil, w.now), false
 		if !n.up {
@@ -246,6 +279,9 @@ func (w *world) heal() {
 		}
 		c.stopped = true
 	}
+	if w.without == nil && !w.runUntil(end, w.complete) {
+		w.fail("liveness: 10 s after everything was healed, joiners are still out: %s", w.describeAll())
+	}
 	for _, c := range w.clients {
 		c.stopped = true
 	}
@@ -256,6 +292,29 @@ func (w *world) heal() {
 			w.fail("request %v on %s was never answered", o, o.node.replica.Node)
 		}
 	}
+}
+
+// complete reports whether every live replica that should be in sync is.
+func (w *world) complete() bool {
+	for i := range w.table.current {
+		for _, r := range w.table.current[i].Joining {
+			if n := w.nodeOf(r); !n.dead {
+				return false
+			}
+		}
+		if w.table.absent(&w.table.current[i]) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *world) describeAll() string {
+	var b strings.Builder
+	for id := range w.table.current {
+		fmt.Fprintf(&b, "\n  p%d: %s", id, w.describe(ring.PartitionID(id)))
+	}
+	return b.String()
 }
 
 func (w *world) describe(id ring.PartitionID) string {
@@ -270,32 +329,6 @@ func (w *world) describe(id ring.PartitionID) string {
 		}
 	}
 	return b.String()
-}
-
-// fault is the next thing that goes wrong.
-func (w *world) fault() {
-	if w.healed {
-		return
-	}
-	n := w.nodes[w.rnd.IntN(len(w.nodes))]
-	switch x := w.rnd.IntN(100); {
-	case x < 18:
-		n.crash()
-		w.after(w.between(time.Millisecond, pick(w, 50*time.Millisecond, 500*time.Millisecond, 2*time.Second)), n.start)
-	case x < 30:
-		n.pause(w.between(10*time.Millisecond, pick(w, 200*time.Millisecond, 2500*time.Millisecond)))
-	case x < 40:
-		w.breakLink(w.links[n.index][w.rnd.IntN(len(w.nodes))])
-	case x < 52:
-		w.cut(w.links[n.index][w.rnd.IntN(len(w.nodes))])
-	case x < 60:
-		n.deafen(w.between(100*time.Millisecond, 3*time.Second))
-	case x < 72 && w.profile.promotes && w.profile.removes:
-		w.table.depose()
-	default:
-		w.table.change()
-	}
-	w.after(w.between(w.profile.faultEvery/2, w.profile.faultEvery*3/2), w.fault)
 }
 
 // simConfig is the Core's configuration in runs: the defaults.

@@ -497,6 +497,5 @@ func TestAnotherDiskOfTheNodeIsRefused(t *testing.T) {
 
 // crash0 is crash without luck: only what was synced is kept, and in the rig that is everything.
 func (d *simDisk) crash0() {
-	d.state = d.flushed.clone()
 	d.begin()
 }
