@@ -153,7 +153,7 @@ func (c *Core) mayShrink(p *partition) bool {
 // caughtUp reports whether a joiner may be asked in: it has on its disk everything that is committed and from now on counts
 // for what is not (rule 10). An opening primary does not know what an earlier one has committed, so there it must have all.
 func (c *Core) caughtUp(p *partition, m *member) bool {
-	if m.inSync || !m.knows || m.probing || m.needsSnapshot || !c.usable(m.peer) {
+	if m.inSync || !m.knows || m.needsSnapshot || !c.usable(m.peer) {
 		return false
 	}
 	if p.role == rolePrimary {
