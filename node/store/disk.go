@@ -20,6 +20,7 @@ import (
 //	IDENTITY   who this is (identity.go)
 //	QUARANTINED, quarantine-N/   of stores that were damaged (quarantine.go)
 //	LOCK       held while a process has the directory open
+//	RESERVE    space set aside for a start on a full disk (ballast.go)
 //	log/       the segments of the log (log.go, segment.go, frame.go)
 //	data/      Pebble
 //
@@ -49,6 +50,7 @@ type disk struct {
 
 	flusher flusher
 	space   space
+	ballast ballast
 	// applying is held shared from a batch's commit until `applied` says so, and alone by whoever needs both to agree.
 	applying sync.RWMutex
 	scratch  sync.Pool // *[]byte
@@ -91,10 +93,12 @@ func New(dir string, options Options) (_ Store, err error) {
 	}()
 	d.space.fs, d.space.dir, d.space.reserve = fs, dir, uint64(d.options.ReserveBytes)
 	d.space.onFull, d.space.opened = d.flusher.wake, time.Now()
+	d.ballast = ballast{fs: fs, dir: dir, warn: d.options.Logger.Warn}
+	d.ballast.spend()
 	if err := d.load(); err != nil {
 		return nil, err
 	}
-	d.space.ask()
+	d.askSpace()
 	d.start()
 	return d, nil
 }

@@ -72,7 +72,15 @@ func (d *disk) flushLoop() {
 			d.log.fail(err)
 			return
 		}
-		d.space.ask()
+		d.askSpace()
+	}
+}
+
+// askSpace asks the disk how much is free, and sets some aside if there is plenty.
+func (d *disk) askSpace() {
+	d.space.ask()
+	if !d.space.full.Load() {
+		d.ballast.keep(d.space.free.Load())
 	}
 }
 

@@ -171,3 +171,31 @@ func TestOpenOnFullDisk(t *testing.T) {
 		})
 	}
 }
+
+// TestOpenWithNothingFree fills the disk to the last byte while the store is closed, and frees it again later.
+func TestOpenWithNothingFree(t *testing.T) {
+	q := newQuotaFS(1 << 30)
+	options := quotaOptions(q)
+	s, err := store.New("node", options)
+	require.NoError(t, err)
+	h := storetest.NewHandle(t, s)
+	h.Write(5, storetest.Puts(1, 10, 1)...)
+	require.NoError(t, h.Close())
+	require.Contains(t, list(t, q, "node", ""), "node/RESERVE")
+
+	q.leave(0)
+	s, err = store.New("node", options)
+	require.NoError(t, err)
+	h = storetest.NewHandle(t, s)
+	require.True(t, h.Full())
+	require.EqualValues(t, 10, h.Recovered()[0].Last)
+	require.NotContains(t, list(t, q, "node", ""), "node/RESERVE")
+	q.leave(1 << 30)
+	reserved := func() bool {
+		_, err := q.Stat("node/RESERVE")
+		return err == nil
+	}
+	require.Eventually(t, reserved, time.Minute, time.Millisecond)
+	require.False(t, h.Full())
+	require.NoError(t, h.Close())
+}
