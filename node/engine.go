@@ -205,26 +205,41 @@ func (e *engine) applyLoop(ctx context.Context) {
 	}
 }
 
-// tickLoop lets time pass for the protocol.
+// tickLoop lets time pass for the protocol: regularly, and when a partition may open because of it.
 func (e *engine) tickLoop(ctx context.Context, every time.Duration) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
+	timer := time.NewTimer(every)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			e.step(&replica.Tick{})
-			e.retain()
-			e.resetSilent()
+		case <-timer.C:
+			timer.Reset(e.tick(every))
 		}
 	}
 }
 
-// retain has the log kept for longer while a replica may need it to catch up.
-func (e *engine) retain() {
+// leastTick keeps ticks apart.
+const leastTick = 2 * time.Millisecond
+
+// tick returns when the next one is due.
+func (e *engine) tick(every time.Duration) time.Duration {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	at := e.now()
+	e.core.Step(at, &replica.Tick{})
+	if opens := e.core.OpensAt(); opens > 0 {
+		every = max(min(every, time.Duration(opens-at)), leastTick)
+	}
+	e.resetSilent(at)
+	e.retain()
+	answers := e.drain()
+	e.mu.Unlock()
+	e.deliver(answers)
+	return every
+}
+
+// retain has the log kept for longer while a replica may need it to catch up. It is called with mu held.
+func (e *engine) retain() {
 	if more := e.core.NeedsLog(); more != e.retained {
 		e.retained = more
 		e.store.RetainMore(more)

@@ -117,11 +117,8 @@ func (l *link) down() {
 }
 
 // resetSilent ends connections to peers that have been silent for so long that a new one is the better chance. Those that
-// have nothing to say to this node are not silent.
-func (e *engine) resetSilent() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	at := e.now()
+// have nothing to say to this node are not silent. It is called with mu held.
+func (e *engine) resetSilent(at replica.Time) {
 	var overdue []*link
 	for _, l := range e.links {
 		if l.reset != nil && at-max(l.heard, l.since) > replica.Time(resetAfter) {

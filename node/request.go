@@ -70,7 +70,7 @@ func fill(resp *kringv1.Response, a *replica.Answer) {
 	case replica.Busy:
 		resp.Code, resp.RetryAfterMillis = kverr.Busy, millis(busyRetryAfter)
 	case replica.Unavailable:
-		resp.Code, resp.RetryAfterMillis = kverr.Unavailable, millis(closedRetryAfter)
+		resp.Code, resp.RetryAfterMillis = kverr.Unavailable, millis(a.RetryAfter)
 	case replica.PreconditionFailed:
 		resp.Code = kverr.PreconditionFailed
 	case replica.OutcomeUnknown:

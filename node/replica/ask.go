@@ -19,3 +19,14 @@ func (c *Core) Ahead(t *ring.Table) int {
 	}
 	return count
 }
+
+// OpensAt is when, with a Tick, a partition may open whose primary waits only for the end of earlier leases; 0: there is none. It
+// may be in the past.
+func (c *Core) OpensAt() (at Time) {
+	for _, p := range c.active {
+		if p.role == roleOpening && p.applied >= p.openSeq && (at == 0 || p.grantUntil < at) {
+			at = p.grantUntil
+		}
+	}
+	return at
+}

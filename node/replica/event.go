@@ -242,6 +242,7 @@ type Answer struct {
 	Read          *State          // to a Read, with OK: what to answer in the place of what was read
 	Configuration *ring.Partition // shared, not to be modified
 	Reason        string          // for people, with Unavailable and Busy
+	RetryAfter    time.Duration   // with Unavailable: sooner is pointless; 0: it may be over at any moment
 	Err           error
 }
 

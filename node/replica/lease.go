@@ -39,7 +39,7 @@ func (c *Core) read(ev *Read) {
 		return
 	}
 	if p.blocked != "" && c.stillBlocked(p) {
-		ev.Answer = Answer{Token: ev.Token, Verdict: Unavailable, Committed: p.committed, Reason: p.blocked}
+		ev.Answer = Answer{Token: ev.Token, Verdict: Unavailable, Committed: p.committed, Reason: p.blocked, RetryAfter: blockedRetryAfter}
 		ev.Result = ReadRefused
 		return
 	}
@@ -95,7 +95,7 @@ func (c *Core) expire(p *partition) {
 		if w := p.waits[i]; c.now < w.deadline {
 			keep = append(keep, w)
 		} else {
-			c.answerFor(p, Answer{Token: w.answer.Token, Verdict: Unavailable, Reason: "the partition's replicas did not answer in time"})
+			c.answerFor(p, Answer{Token: w.answer.Token, Verdict: Unavailable, Reason: "the partition's replicas did not answer in time", RetryAfter: blockedRetryAfter})
 		}
 	}
 	clear(p.waits[len(keep):])

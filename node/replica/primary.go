@@ -2,6 +2,7 @@ package replica
 
 import (
 	"slices"
+	"time"
 
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/ring"
@@ -138,10 +139,13 @@ func (c *Core) cannotLog(p *partition) (Answer, bool) {
 		return Answer{Verdict: Busy, Reason: "too many bytes of writes are waiting for replicas"}, true
 	}
 	if p.blocked != "" && c.stillBlocked(p) {
-		return Answer{Verdict: Unavailable, Reason: p.blocked}, true
+		return Answer{Verdict: Unavailable, Reason: p.blocked, RetryAfter: blockedRetryAfter}, true
 	}
 	return Answer{}, false
 }
+
+// blockedRetryAfter is advice to those whose partition waits for a member to be left out, or for longer.
+const blockedRetryAfter = 250 * time.Millisecond
 
 // stillBlocked looks again at what a tick has found.
 func (c *Core) stillBlocked(p *partition) bool {
@@ -160,7 +164,10 @@ func (c *Core) misrouted(p *partition, epoch ring.Epoch) (Answer, bool) {
 	case p.config.Epoch < epoch || !p.leads() && !p.restarted || p.config.Primary != c.cfg.Self:
 		return Answer{Verdict: NotPrimary}, true
 	case p.role != rolePrimary:
-		return Answer{Verdict: Unavailable, Reason: "the partition's primary has just started and is not open yet"}, true
+		return Answer{
+			Verdict: Unavailable, Reason: "the partition's primary has just started and is not open yet",
+			RetryAfter: min(time.Duration(max(p.grantUntil-c.now, 0)), blockedRetryAfter),
+		}, true
 	case p.closing != nil:
 		return Answer{Verdict: Unavailable, Reason: "the partition is being handed over"}, true
 	}
