@@ -21,5 +21,6 @@
 // # Not here
 //
 // The package starts no server and knows nothing of a node's or gateway's inside: it sees what a user sees. No target
-// retries a mutation whose outcome is unknown, since a history with hidden retries cannot be checked.
+// retries a mutation whose outcome is unknown, since a history with hidden retries cannot be checked; what the gateway or the Go client
+// repeats under one request id takes place once, within the call.
 package bench

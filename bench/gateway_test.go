@@ -56,11 +56,22 @@ func serveKey(w http.ResponseWriter, r *http.Request, memory *bench.Memory, key 
 		default:
 			version, err = memory.Put(r.Context(), key, body)
 		}
+	case http.MethodPost:
+		delta, perr := strconv.ParseInt(r.URL.Query().Get("incr"), 10, 64)
+		if perr != nil {
+			panic(perr)
+		}
+		var number int64
+		if number, version, err = memory.Increment(r.Context(), key, delta); err == nil {
+			w.Header().Set("ETag", `"`+strconv.FormatUint(version, 10)+`"`)
+			_, _ = io.WriteString(w, strconv.FormatInt(number, 10))
+			return
+		}
 	case http.MethodDelete:
 		_, err = memory.Delete(r.Context(), key)
 	}
 	if e := kverr.As(err); e != nil {
-		status := map[kverr.Code]int{kverr.NotFound: 404, kverr.PreconditionFailed: 412}[e.Code]
+		status := map[kverr.Code]int{kverr.NotFound: 404, kverr.PreconditionFailed: 412, kverr.NotANumber: 409}[e.Code]
 		writeProblem(w, status, e)
 		return
 	}

@@ -325,6 +325,12 @@ func (w *workerState) call(ctx context.Context) (value []byte, version uint64, e
 		if version, err = target.CompareAndSwap(ctx, op.Key, op.Value, op.Version); err != nil {
 			version = kverr.As(err).Version
 		}
+	case OpIncr:
+		if t, ok := target.(Incrementer); ok {
+			_, version, err = t.Increment(ctx, op.Key, 1)
+			break
+		}
+		err = kverr.Newf(kverr.BadRequest, "target %q has no increments", target.Describe().Name)
 	default:
 		err = kverr.Newf(kverr.BadRequest, "no target does %v", op.Kind)
 	}

@@ -14,10 +14,11 @@ const (
 	OpPut
 	OpDelete
 	OpCAS
+	OpIncr
 	kindCount
 )
 
-var kindNames = [kindCount]string{"get", "put", "delete", "cas"}
+var kindNames = [kindCount]string{"get", "put", "delete", "cas", "incr"}
 
 func (k Kind) String() string {
 	if k < kindCount {
@@ -53,6 +54,12 @@ type Target interface {
 	CompareAndSwap(ctx context.Context, key, value []byte, version uint64) (newVersion uint64, err error)
 	// Close ends connections; no call may be running.
 	Close() error
+}
+
+// Incrementer is a Target that can add to numbers.
+type Incrementer interface {
+	// Increment adds delta to the number that key holds in decimal, absent counting as 0, and gives the new one and its version.
+	Increment(ctx context.Context, key []byte, delta int64) (number int64, version uint64, err error)
 }
 
 // Description names a target in reports.

@@ -57,6 +57,13 @@ func (t *Client) CompareAndSwap(ctx context.Context, key, value []byte, expected
 	return version(t.client.Put(ctx, key, value, client.IfVersion(expected)))
 }
 
+// Increment implements Incrementer.
+func (t *Client) Increment(ctx context.Context, key []byte, delta int64) (int64, uint64, error) {
+	number, r, err := t.client.Incr(ctx, key, delta)
+	v, err := version(r, err)
+	return number, v, err
+}
+
 func version(r client.Result, err error) (uint64, error) {
 	if err != nil {
 		return 0, kverr.As(err)

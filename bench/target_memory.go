@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"strconv"
 	"sync"
 
 	"github.com/kringdb/kring/proto/kverr"
@@ -77,6 +78,24 @@ func (m *Memory) CompareAndSwap(ctx context.Context, key, value []byte, version 
 		return 0, &kverr.Error{Code: kverr.PreconditionFailed, Message: "the key is at another version", Version: have}
 	}
 	return m.set(key, value), nil
+}
+
+// Increment implements Incrementer.
+func (m *Memory) Increment(ctx context.Context, key []byte, delta int64) (int64, uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, 0, kverr.As(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	number := int64(0)
+	if v, ok := m.values[string(key)]; ok {
+		var err error
+		if number, err = strconv.ParseInt(string(v.value), 10, 64); err != nil {
+			return 0, 0, kverr.New(kverr.NotANumber, "the value is not a decimal number of 64 bits")
+		}
+	}
+	number += delta
+	return number, m.set(key, strconv.AppendInt(nil, number, 10)), nil
 }
 
 // set needs mu.

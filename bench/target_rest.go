@@ -115,6 +115,19 @@ func (t *REST) CompareAndSwap(ctx context.Context, key, value []byte, version ui
 	return newVersion, err
 }
 
+// Increment implements Incrementer.
+func (t *REST) Increment(ctx context.Context, key []byte, delta int64) (number int64, version uint64, err error) {
+	var bad error
+	err = t.do(ctx, OpIncr, key, strconv.AppendInt(nil, delta, 10), 0, func(r *fasthttp.Response) {
+		number, bad = strconv.ParseInt(string(r.Body()), 10, 64)
+		version = versionOf(r)
+	})
+	if err == nil && bad != nil {
+		err = kverr.Newf(kverr.Corrupt, "the answer is not a number: %v", bad)
+	}
+	return number, version, err
+}
+
 // host is the one whose turn it is.
 func (t *REST) host() *restHost {
 	if len(t.hosts) == 1 {
@@ -127,8 +140,14 @@ func (t *REST) host() *restHost {
 func (t *REST) do(ctx context.Context, kind Kind, key, value []byte, version uint64, ok func(*fasthttp.Response)) error {
 	return t.host().exchange(ctx, kind.Mutates(), func(c *restConn) {
 		c.uri = appendPath(append(c.uri[:0], kvPath...), key)
+		if kind == OpIncr {
+			c.uri = append(append(c.uri, "?incr="...), value...)
+		}
 		c.request.Header.SetRequestURIBytes(c.uri)
 		switch kind {
+		case OpIncr:
+			c.request.Header.SetMethod(fasthttp.MethodPost)
+			return
 		case OpGet:
 			return
 		case OpDelete:

@@ -39,6 +39,22 @@ func openREST(t *testing.T, c bench.RESTConfig, addresses ...string) *bench.REST
 	return target
 }
 
+func TestRESTIncrements(t *testing.T) {
+	target, err := bench.NewREST(bench.RESTConfig{Addresses: []string{fakeGateway(t).URL}})
+	require.NoError(t, err)
+	defer target.Close()
+	for _, want := range []int64{-3, -6} {
+		number, version, err := target.Increment(t.Context(), []byte("n/1"), -3)
+		require.NoError(t, err)
+		require.Equal(t, want, number)
+		require.Positive(t, version)
+	}
+	_, err = target.Put(t.Context(), []byte("text"), []byte("x"))
+	require.NoError(t, err)
+	_, _, err = target.Increment(t.Context(), []byte("text"), 1)
+	require.Equal(t, kverr.NotANumber, kverr.CodeOf(err))
+}
+
 func TestRESTTakesAddressesInTurn(t *testing.T) {
 	var counts [2]atomic.Int64
 	var urls []string

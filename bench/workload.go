@@ -50,9 +50,9 @@ type Mix struct {
 	Keys         Keys
 	Distribution Distribution
 	// Shares of each kind, adding up to 1. OpCAS needs a version and is not for a Mix.
-	GetShare, PutShare, DeleteShare float64
-	ValueSize                       int // bytes; below MinValueSize nothing is verified
-	Seed                            uint64
+	GetShare, PutShare, DeleteShare, IncrShare float64
+	ValueSize                                  int // bytes; below MinValueSize nothing is verified
+	Seed                                       uint64
 
 	counter atomic.Uint64 // of the values written; unique in the run
 }
@@ -60,6 +60,7 @@ type Mix struct {
 // shares are what a name stands for.
 type shares struct {
 	get, put     float64
+	incr         float64
 	distribution Distribution
 }
 
@@ -70,10 +71,14 @@ var mixes = map[string]shares{
 	"c":   {get: 1, distribution: Zipfian},
 	"get": {get: 1, distribution: Uniform},
 	"put": {put: 1, distribution: Uniform},
+	// Numbers that many add to: with zipfian keys the first takes a good part of all.
+	"incr": {incr: 1, distribution: Zipfian},
 }
 
+const counterPrefix = "counter"
+
 // WorkloadNames lists what NewMix takes.
-func WorkloadNames() []string { return []string{"a", "b", "c", "get", "put"} }
+func WorkloadNames() []string { return []string{"a", "b", "c", "get", "put", "incr"} }
 
 // NewMix makes a named workload. distribution "" keeps the workload's own.
 func NewMix(name string, keys Keys, distribution Distribution, valueSize int, seed uint64) (*Mix, error) {
@@ -84,7 +89,10 @@ func NewMix(name string, keys Keys, distribution Distribution, valueSize int, se
 	}
 	m := &Mix{
 		Title: name, Keys: keys, Distribution: base.distribution,
-		GetShare: base.get, PutShare: base.put, ValueSize: valueSize, Seed: seed,
+		GetShare: base.get, PutShare: base.put, IncrShare: base.incr, ValueSize: valueSize, Seed: seed,
+	}
+	if base.incr > 0 {
+		m.Keys.Prefix += counterPrefix // the other workloads' values are no numbers
 	}
 	if distribution != "" {
 		m.Distribution = distribution
@@ -136,6 +144,8 @@ func (s *mixSource) Next(op *Operation) {
 		op.Kind = OpPut
 		s.value = AppendValue(s.value[:0], s.key, s.mix.counter.Add(1), s.mix.ValueSize)
 		op.Value = s.value
+	case share < s.mix.GetShare+s.mix.PutShare+s.mix.IncrShare:
+		op.Kind = OpIncr
 	default:
 		op.Kind = OpDelete
 	}

@@ -20,7 +20,7 @@ func newMix(t *testing.T, name string) *bench.Mix {
 func TestMixKeepsItsShares(t *testing.T) {
 	for name, gets := range map[string]float64{"a": 0.5, "B": 0.95, "c": 1, "get": 1, "put": 0} {
 		source := newMix(t, name).Source(0)
-		var counts [4]int
+		var counts [5]int
 		var op bench.Operation
 		const n = 100_000
 		for range n {
@@ -73,4 +73,29 @@ func TestMixRefusesNonsense(t *testing.T) {
 		_, err := make()
 		assert.Error(t, err, name)
 	}
+}
+
+func TestIncrementsHaveKeysOfTheirOwn(t *testing.T) {
+	source := newMix(t, "incr").Source(0)
+	target := bench.NewMemory()
+	var op bench.Operation
+	sum := int64(0)
+	for range 1000 {
+		source.Next(&op)
+		require.Equal(t, bench.OpIncr, op.Kind)
+		require.True(t, bytes.HasPrefix(op.Key, []byte(bench.DefaultKeyPrefix+"counter")))
+		_, _, err := target.Increment(t.Context(), op.Key, 1)
+		require.NoError(t, err)
+	}
+	first := bench.Keys{Prefix: bench.DefaultKeyPrefix + "counter", Count: 1000}
+	for i := range first.Count {
+		n, _, err := target.Increment(t.Context(), first.Append(nil, i), 0)
+		require.NoError(t, err)
+		sum += n
+	}
+	require.EqualValues(t, 1000, sum)
+	_, err := target.Put(t.Context(), []byte("text"), []byte("x"))
+	require.NoError(t, err)
+	_, _, err = target.Increment(t.Context(), []byte("text"), 1)
+	require.Error(t, err)
 }

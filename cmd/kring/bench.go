@@ -94,7 +94,7 @@ that a stall of the cluster shows in full (service time, from the real start, is
 so many workers starts its next operation when the last has ended: that shows the highest throughput, not the latency.
 
 Workloads: a (half reads, half updates), b (95% reads), c (reads), as in YCSB with its zipfian keys; get and put alone, with
-uniform keys. Reads expect the keys to be there: --load writes them first. Every value carries a checksum, and one that is
+uniform keys; incr, which adds to zipfian numbers of its own. Reads expect the keys to be there: --load writes them first. Every value carries a checksum, and one that is
 read back wrong counts as the error "corrupt", which makes the command fail.`
 
 const benchRunExamples = `  kring bench run --load --workload b --rate 5000 --duration 30s
@@ -129,7 +129,7 @@ func newBenchRun() *cobra.Command {
 	}
 	f.target.register(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&f.workload, "workload", "a", "a, b, c, get or put")
+	flags.StringVar(&f.workload, "workload", "a", "a, b, c, get, put or incr")
 	flags.StringVar(&f.distribution, "distribution", "", "of keys: zipfian or uniform (the workload's own unless given)")
 	flags.Uint64Var(&f.keys, "keys", 100_000, "number of keys")
 	flags.StringVar(&f.keyPrefix, "key-prefix", bench.DefaultKeyPrefix, "of every key")
@@ -156,6 +156,9 @@ func (f *benchRunFlags) run(cmd *cobra.Command) error {
 		bench.Distribution(f.distribution), f.valueSize, f.seed)
 	if err != nil {
 		return exit.With(exit.Usage, err)
+	}
+	if f.load && workload.IncrShare > 0 {
+		return exit.Usagef("--load writes values that are no numbers: leave it out, counters begin at 0")
 	}
 	f.pace.Workers = f.closed
 	if f.pace.Open() {
