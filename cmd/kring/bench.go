@@ -93,9 +93,10 @@ With --rate the loop is open: operations start on a schedule, and latency counts
 that a stall of the cluster shows in full (service time, from the real start, is printed beside it). With --closed, each of
 so many workers starts its next operation when the last has ended: that shows the highest throughput, not the latency.
 
-Workloads: a (half reads, half updates), b (95% reads), c (reads), as in YCSB with its zipfian keys; get and put alone, with
-uniform keys; incr, which adds to zipfian numbers of its own. Reads expect the keys to be there: --load writes them first. Every value carries a checksum, and one that is
-read back wrong counts as the error "corrupt", which makes the command fail.`
+Workloads: a (half reads, half updates), b (95% reads), c (reads), as in YCSB with its zipfian keys; get and put alone,
+with uniform keys; incr, which adds to numbers of its own, zipfian. Reads expect the keys to be there: --load writes
+them first. Every value carries a checksum, and one that is read back wrong counts as the error "corrupt", which makes
+the command fail.`
 
 const benchRunExamples = `  kring bench run --load --workload b --rate 5000 --duration 30s
   kring bench run --workload put --closed 64 --json put.json
