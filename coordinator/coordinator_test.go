@@ -142,10 +142,11 @@ func TestRegistration(t *testing.T) {
 	_, err = stranger.register(t, follower)
 	code(t, kverr.WrongCluster, err)
 
-	wiped := newNode(1)
-	wiped.member.StoreId = 9999
-	_, err = wiped.register(t, follower)
-	code(t, kverr.WrongStore, err)
+	twin := newNode(1)
+	twin.member.StoreId = 9999
+	_, err = follower.client().Register(timeout(t), &kringv1.RegisterRequest{Member: twin.member})
+	code(t, kverr.Unavailable, kverr.FromGRPC(err), "n1 lives, with another disk")
+	require.ErrorContains(t, err, "an id of its own")
 
 	before := c.leader().coordinator.feed.table()
 	n.member.BootCount = 3
@@ -385,6 +386,38 @@ func TestASilentNodeIsFailedOver(t *testing.T) {
 	eventually(t, "n1 up", func() bool { return c.leader().coordinator.feed.table().Member("n1").State == ring.MemberUp })
 	primaries, _ := led("n1")
 	require.Zero(t, primaries, "its copies have not caught up")
+}
+
+// A node comes back with an empty disk: others take over what it led, its new disk joins, and the old one is refused for ever.
+func TestANodeComesBackWithAnEmptyDisk(t *testing.T) {
+	c := newCluster(t, 3, 3)
+	c.allReady()
+	var stops []func()
+	for i := range 3 {
+		n := newNode(i + 1)
+		_, err := n.register(t, c.processes[0])
+		require.NoError(t, err)
+		stops = append(stops, n.beat(t, c))
+	}
+	c.formed()
+	stops[0]()
+	wiped := newNode(1)
+	wiped.member.StoreId = 9999
+	_, err := wiped.register(t, c.followers()[0])
+	require.NoError(t, err)
+	wiped.beat(t, c)
+	eventually(t, "the new disk joins everywhere", func() bool {
+		table := c.leader().coordinator.feed.table()
+		for i := range table.Partitions {
+			p := &table.Partitions[i]
+			if namesNode(p.InSync, "n1") || !p.IsJoining(ring.Replica{Node: "n1", Store: 9999}) {
+				return false
+			}
+		}
+		return true
+	})
+	_, err = newNode(1).register(t, c.followers()[0])
+	code(t, kverr.WrongStore, err)
 }
 
 func TestValidate(t *testing.T) {

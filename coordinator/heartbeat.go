@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -94,6 +95,23 @@ func check(t *ring.Table, req *kringv1.HeartbeatRequest) error {
 			m.Node, uint64(m.Store), m.Boot, req.GetStoreId(), req.GetBootCount())
 	case req.GetBootCount() > m.Boot:
 		return kverr.Newf(kverr.Unavailable, "start %d of node %s is not registered: register first", req.GetBootCount(), m.Node)
+	}
+	return nil
+}
+
+// checkTakeover refuses, for now, a start with another disk under the name of a node that is heard of, or was a moment ago: two
+// processes may have been given one id, and the one that works must not lose it.
+func (h *heartbeats) checkTakeover(t *ring.Table, m *kringv1.Member, now time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := t.Member(ring.NodeID(m.GetNodeId()))
+	if old == nil || uint64(old.Store) == m.GetStoreId() {
+		return nil
+	}
+	if silence := h.silence(old, now); silence < h.silentAfter {
+		return kverr.Retry(kverr.Unavailable, h.silentAfter-silence, fmt.Sprintf("node %s was heard of %s ago with another data directory "+
+			"(store %x, this one is %x): stop that process, or give this one an id of its own", old.Node, silence.Round(time.Millisecond),
+			uint64(old.Store), m.GetStoreId()))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -119,4 +120,14 @@ func (m *machine) memberTimes() map[ring.NodeID]int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.state.memberSince)
+}
+
+// knowsStore reports whether a data directory is, or once was, some member's.
+func (m *machine) knowsStore(id ring.StoreID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, retired := m.state.retired[id]; retired {
+		return true
+	}
+	return slices.ContainsFunc(m.state.table.Members, func(member ring.Member) bool { return member.Store == id })
 }

@@ -17,8 +17,13 @@ func (c *Coordinator) register(_ context.Context, req *kringv1.RegisterRequest) 
 	if c.feed.table().Settings.ClusterID == "" {
 		return nil, kverr.Retry(kverr.Unavailable, leadEvery, "the cluster has no id yet: ask again")
 	}
+	if t := c.feed.table(); !c.machine.knowsStore(ring.StoreID(req.GetMember().GetStoreId())) {
+		if err := c.beats.checkTakeover(t, req.GetMember(), time.Now()); err != nil {
+			return nil, err
+		}
+	}
 	r, err := c.propose("register", &kringv1.CoordinatorCommand{Command: &kringv1.CoordinatorCommand_Register{
-		Register: &kringv1.RegisterMemberCommand{ClusterId: req.GetClusterId(), Member: req.GetMember()},
+		Register: &kringv1.RegisterMemberCommand{ClusterId: req.GetClusterId(), Member: req.GetMember(), MayReplace: true},
 	}})
 	if kverr.CodeOf(err) == kverr.OutcomeUnknown {
 		return nil, kverr.Retry(kverr.Unavailable, leadEvery, kverr.As(err).Message+"; registering twice does no harm")

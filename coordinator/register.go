@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"errors"
+	"strings"
 
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
@@ -18,7 +19,11 @@ import (
 //     part;
 //   - a known disk with the same boot count, and everything else the same, is a repeat of a call whose answer was lost;
 //   - a known disk otherwise is a copy, or was set back: refused;
-//   - another disk under a known name is taken only while the table gives the node no copy.
+//   - another disk under a known name is a stranger: it is taken in the place of the old one where every partition that has the
+//     old one in sync has another living copy, and the old one is retired;
+//   - a retired disk is refused for ever: it lacks what was written since.
+//
+// What the stranger's arrival means for the partitions that name the old disk is for failover and repair to decide.
 func (s *state) register(index uint64, now int64, c *kringv1.RegisterMemberCommand) error {
 	m := ringpb.ToMember(c.GetMember())
 	m.State = ring.MemberUp
@@ -30,6 +35,10 @@ func (s *state) register(index uint64, now int64, c *kringv1.RegisterMemberComma
 	}
 	if len(s.table.Members) >= ring.MaxMembers && s.table.Member(m.Node) == nil {
 		return kverr.Newf(kverr.Conflict, "the cluster has %d nodes, more it cannot hold", ring.MaxMembers)
+	}
+	if owner, retired := s.retired[m.Store]; retired {
+		return kverr.Newf(kverr.WrongStore, "this data directory (store %x) was node %s's until another took its place, and lacks what was "+
+			"written since: start the node with its present directory, or empty this one", uint64(m.Store), owner)
 	}
 	for i := range s.table.Members {
 		if other := &s.table.Members[i]; other.Store == m.Store && other.Node != m.Node {
@@ -46,7 +55,7 @@ func (s *state) register(index uint64, now int64, c *kringv1.RegisterMemberComma
 		m.State = ring.MemberDraining
 	}
 	if old.Store != m.Store {
-		return s.replaceStore(index, now, old, m)
+		return s.replaceStore(index, now, old, m, c.GetMayReplace())
 	}
 	return s.restart(index, now, old, m)
 }
@@ -63,13 +72,45 @@ func (s *state) checkCluster(id string) error {
 	return nil
 }
 
-func (s *state) replaceStore(index uint64, now int64, old *ring.Member, m ring.Member) error {
-	if copies := s.copiesOf(m.Node); copies > 0 {
+func (s *state) replaceStore(index uint64, now int64, old *ring.Member, m ring.Member, mayReplace bool) error {
+	if copies := s.copiesOf(m.Node); copies > 0 && !mayReplace {
 		return kverr.Newf(kverr.WrongStore, "node %s has %d copies on another data directory (store %x, this one is %x): start it "+
 			"with that one, or give the empty one a node id of its own", m.Node, copies, uint64(old.Store), uint64(m.Store))
 	}
+	needed, first := 0, (*ring.Partition)(nil)
+	for i := range s.table.Partitions {
+		if p := &s.table.Partitions[i]; p.IsInSync(old.Replica()) && !s.livesWithout(p, old.Replica()) {
+			if needed++; first == nil {
+				first = p
+			}
+		}
+	}
+	if needed > 0 {
+		return kverr.Newf(kverr.WrongStore, "node %s's other data directory (store %x, this one is %x) holds the last living copy of %d "+
+			"partitions, such as %d, which is in sync on %s: start the node with that directory, or bring the others back first; if it "+
+			"is lost, see `kring recover --help`", m.Node, uint64(old.Store), uint64(m.Store), needed, first.ID, nodesOf(first.InSync))
+	}
+	s.retired[old.Store] = old.Node
 	s.setMember(index, now, m)
 	return nil
+}
+
+// livesWithout reports whether p has an in-sync copy beside r's on a node that is not down, with the disk that it has now.
+func (s *state) livesWithout(p *ring.Partition, r ring.Replica) bool {
+	for _, other := range p.InSync {
+		if other != r && s.table.Holds(other) && s.table.Member(other.Node).State != ring.MemberDown {
+			return true
+		}
+	}
+	return false
+}
+
+func nodesOf(set []ring.Replica) string {
+	ids := make([]string, len(set))
+	for i, r := range set {
+		ids[i] = string(r.Node)
+	}
+	return strings.Join(ids, ", ")
 }
 
 func (s *state) restart(index uint64, now int64, old *ring.Member, m ring.Member) error {

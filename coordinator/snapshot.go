@@ -3,6 +3,8 @@ package coordinator
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
@@ -29,6 +31,11 @@ func encodeState(s *state) ([]byte, error) {
 			NodeId: string(id), StateUnixMillis: s.memberSince[id],
 		})
 	}
+	for _, id := range slices.Sorted(maps.Keys(s.retired)) {
+		out.RetiredStores = append(out.RetiredStores, &kringv1.CoordinatorSnapshot_RetiredStore{
+			NodeId: string(s.retired[id]), StoreId: uint64(id),
+		})
+	}
 	return proto.MarshalOptions{Deterministic: true}.Marshal(out)
 }
 
@@ -50,7 +57,7 @@ func decodeState(b []byte) (*state, error) {
 			len(in.GetPartitionChangedUnixMillis()), len(table.Partitions), len(in.GetMemberSince()), len(table.Members))
 	}
 	s := &state{
-		table: table, memberSince: make(map[ring.NodeID]int64, len(table.Members)),
+		table: table, memberSince: make(map[ring.NodeID]int64, len(table.Members)), retired: map[ring.StoreID]ring.NodeID{},
 		partitionChanged: in.GetPartitionChangedUnixMillis(), partitionShort: in.GetPartitionShortUnixMillis(),
 	}
 	if err := s.completeShort(); err != nil {
@@ -58,6 +65,9 @@ func decodeState(b []byte) (*state, error) {
 	}
 	for _, m := range in.GetMemberSince() {
 		s.memberSince[ring.NodeID(m.GetNodeId())] = m.GetStateUnixMillis()
+	}
+	for _, r := range in.GetRetiredStores() {
+		s.retired[ring.StoreID(r.GetStoreId())] = ring.NodeID(r.GetNodeId())
 	}
 	return s, nil
 }

@@ -21,6 +21,8 @@ type state struct {
 	memberSince      map[ring.NodeID]int64 // when the member's State was last set, unix milliseconds; one for each member
 	partitionChanged []int64               // when the configuration last changed; one for each partition
 	partitionShort   []int64               // since when fewer than Settings.Replicas are in sync, 0: they are not; one for each
+
+	retired map[ring.StoreID]ring.NodeID // disks that others have taken the place of, by whose they were
 }
 
 // result is what a command came to.
@@ -32,7 +34,7 @@ type result struct {
 }
 
 func newState() *state {
-	return &state{table: &ring.Table{}, memberSince: map[ring.NodeID]int64{}}
+	return &state{table: &ring.Table{}, memberSince: map[ring.NodeID]int64{}, retired: map[ring.StoreID]ring.NodeID{}}
 }
 
 // apply executes the command at a log index. known is false, and nothing has happened, where this release does not know
@@ -187,6 +189,6 @@ func (s *state) clone() *state {
 	s.private = false
 	return &state{
 		table: s.table, memberSince: maps.Clone(s.memberSince), partitionChanged: slices.Clone(s.partitionChanged),
-		partitionShort: slices.Clone(s.partitionShort),
+		partitionShort: slices.Clone(s.partitionShort), retired: maps.Clone(s.retired),
 	}
 }

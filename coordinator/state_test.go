@@ -58,7 +58,7 @@ func mintCommand(partitions, replicas, minInSync uint32) *kringv1.CoordinatorCom
 
 func registerCommand(cluster string, m *kringv1.Member) *kringv1.CoordinatorCommand {
 	return &kringv1.CoordinatorCommand{UnixMillis: 5, Command: &kringv1.CoordinatorCommand_Register{
-		Register: &kringv1.RegisterMemberCommand{ClusterId: cluster, Member: proto.CloneOf(m)},
+		Register: &kringv1.RegisterMemberCommand{ClusterId: cluster, Member: proto.CloneOf(m), MayReplace: true},
 	}}
 }
 
@@ -153,10 +153,6 @@ func TestRegister(t *testing.T) {
 	moved.Address = "127.0.0.1:1"
 	code(t, kverr.WrongStore, s.apply(registerCommand("k", moved)))
 
-	empty := proto.CloneOf(n)
-	empty.StoreId, empty.BootCount = 77, 1
-	code(t, kverr.WrongStore, s.apply(registerCommand("", empty)))
-
 	renamed := proto.CloneOf(n)
 	renamed.NodeId, renamed.BootCount = "n9", 2
 	code(t, kverr.WrongStore, s.apply(registerCommand("k", renamed)))
@@ -204,6 +200,70 @@ func TestNewDiskOfANodeWithoutCopies(t *testing.T) {
 	late.StoreId, late.BootCount = 4242, 1
 	require.NoError(t, s.apply(registerCommand("", late)))
 	require.Equal(t, ring.StoreID(4242), s.state.table.Member("n8").Store)
+}
+
+// A node comes back with an empty disk: a stranger, taken in where no partition needs the old one.
+func TestNewDiskOfANodeWithCopies(t *testing.T) {
+	s := formedScribe(t)
+	before := s.state.table
+	wiped := newNode(1).member
+	wiped.StoreId = 77
+	require.NoError(t, s.apply(registerCommand("", wiped)))
+	require.Equal(t, ring.StoreID(77), s.state.table.Member("n1").Store)
+	ofOld := newNode(2).member
+	ofOld.StoreId = 79
+	cmd := registerCommand("", ofOld)
+	cmd.GetRegister().MayReplace = false
+	code(t, kverr.WrongStore, s.apply(cmd), "an entry of an older release means what it meant then")
+	require.Equal(t, before.Partitions, s.state.table.Partitions, "who takes over is for the leader to decide")
+
+	for _, boot := range []uint64{1, 2, 9} {
+		old := newNode(1).member
+		old.BootCount = boot
+		err := s.apply(registerCommand("k", old))
+		code(t, kverr.WrongStore, err)
+		require.ErrorContains(t, err, "was node n1's until another took its place")
+		old.NodeId = "n9"
+		code(t, kverr.WrongStore, s.apply(registerCommand("k", old)), "under another name neither")
+	}
+	again, err := decodeState(s.encoded())
+	require.NoError(t, err)
+	s.state = again
+	code(t, kverr.WrongStore, s.apply(registerCommand("k", newNode(1).member)), "nor after a snapshot")
+
+	wiped.StoreId = 78
+	require.NoError(t, s.apply(registerCommand("", wiped)), "wiped once more")
+	wiped.StoreId = 77
+	code(t, kverr.WrongStore, s.apply(registerCommand("", wiped)))
+}
+
+func TestADiskThatIsNeededIsNotReplaced(t *testing.T) {
+	s := formedScribe(t)
+	p := s.state.table.Partitions[0]
+	alone := p.Primary
+	for _, r := range p.InSync {
+		if r != alone {
+			m := *s.state.table.Member(r.Node)
+			m.State = ring.MemberDown
+			s.index++
+			s.state.setMember(s.index, 1, m)
+		}
+	}
+	m := ringpb.FromMember(s.state.table.Member(alone.Node))
+	m.StoreId, m.BootCount = 77, 1
+	err := s.apply(registerCommand("", m))
+	code(t, kverr.WrongStore, err)
+	require.ErrorContains(t, err, "kring recover")
+
+	for _, r := range p.InSync {
+		if r != alone {
+			back := *s.state.table.Member(r.Node)
+			back.State = ring.MemberUp
+			s.index++
+			s.state.setMember(s.index, 1, back)
+		}
+	}
+	require.NoError(t, s.apply(registerCommand("", m)))
 }
 
 func TestChangePartition(t *testing.T) {

@@ -225,9 +225,12 @@ func (x *MintClusterCommand) GetSettings() *Settings {
 // RegisterMemberCommand records a node's start. Where the boot count rises, the epoch of every partition that it leads is
 // raised in the same step.
 type RegisterMemberCommand struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // as the node sent it: empty on a fresh data directory
-	Member        *Member                `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`                        // its state is ignored
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // as the node sent it: empty on a fresh data directory
+	Member    *Member                `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`                        // its state is ignored
+	// Another disk under a known name takes the old one's place where no partition needs the old one for its last living copy.
+	// False in logs of releases that took it only where the node had no copies.
+	MayReplace    bool `protobuf:"varint,3,opt,name=may_replace,json=mayReplace,proto3" json:"may_replace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -274,6 +277,13 @@ func (x *RegisterMemberCommand) GetMember() *Member {
 		return x.Member
 	}
 	return nil
+}
+
+func (x *RegisterMemberCommand) GetMayReplace() bool {
+	if x != nil {
+		return x.MayReplace
+	}
+	return false
 }
 
 // FormClusterCommand lays the cluster out. The leader computes the table, so that placement may improve between releases
@@ -757,11 +767,13 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x11change_partitions\x18\a \x01(\v2!.kring.v1.ChangePartitionsCommandH\x00R\x10changePartitionsB\t\n" +
 	"\acommand\"D\n" +
 	"\x12MintClusterCommand\x12.\n" +
-	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"`\n" +
+	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"\x81\x01\n" +
 	"\x15RegisterMemberCommand\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12(\n" +
-	"\x06member\x18\x02 \x01(\v2\x10.kring.v1.MemberR\x06member\"I\n" +
+	"\x06member\x18\x02 \x01(\v2\x10.kring.v1.MemberR\x06member\x12\x1f\n" +
+	"\vmay_replace\x18\x03 \x01(\bR\n" +
+	"mayReplace\"I\n" +
 	"\x12FormClusterCommand\x123\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2\x13.kring.v1.PartitionR\n" +
