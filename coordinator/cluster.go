@@ -51,13 +51,14 @@ func (c *Coordinator) clusterWithoutLeader(cause error) (*kringv1.GetClusterResp
 func (c *Coordinator) clusterFrom(leader string) (*kringv1.GetClusterResponse, error) {
 	now := time.Now()
 	s := c.machine.times()
+	v := c.beats.view(s.table, c.gossipsNow(), now)
 	coordinators, err := c.coordinatorInfos(leader)
 	if err != nil {
 		return nil, err
 	}
 	return &kringv1.GetClusterResponse{
 		Settings: ringpb.FromSettings(s.table.Settings), TableVersion: s.table.Version, Formed: s.table.Formed(),
-		Coordinators: coordinators, Nodes: c.nodeInfos(s, now), Gateways: c.beats.gatewayList(now), Problems: problems(s),
+		Coordinators: coordinators, Nodes: c.nodeInfos(s, v, now), Gateways: c.beats.gatewayList(now), Problems: problems(s, v, now),
 		ExpectedCoordinators: uint32(c.cfg.BootstrapCoordinators), ExpectedNodes: uint32(c.cfg.BootstrapNodes),
 	}, nil
 }
@@ -94,14 +95,10 @@ func (c *Coordinator) coordinatorInfos(leader string) ([]*kringv1.CoordinatorInf
 	return out, nil
 }
 
-func (c *Coordinator) nodeInfos(s *state, now time.Time) []*kringv1.NodeInfo {
-	primaries, copies := map[ring.NodeID]uint32{}, map[ring.NodeID]uint32{}
+func (c *Coordinator) nodeInfos(s *state, v view, now time.Time) []*kringv1.NodeInfo {
+	primaries, copies, joins := map[ring.NodeID]uint32{}, countCopies(s.table), countJoins(s.table)
 	for i := range s.table.Partitions {
-		p := &s.table.Partitions[i]
-		primaries[p.Primary.Node]++
-		for _, r := range p.InSync {
-			copies[r.Node]++
-		}
+		primaries[s.table.Partitions[i].Primary.Node]++
 	}
 	gossips := c.gossipsNow()
 	out := make([]*kringv1.NodeInfo, 0, len(s.table.Members))
@@ -109,63 +106,14 @@ func (c *Coordinator) nodeInfos(s *state, now time.Time) []*kringv1.NodeInfo {
 		m := &s.table.Members[i]
 		info := &kringv1.NodeInfo{
 			Member: ringpb.FromMember(m), GossipAlive: gossips(m.Node),
-			Primaries: primaries[m.Node], Copies: copies[m.Node], StateSinceUnixMillis: s.memberSince[m.Node],
+			Primaries: primaries[m.Node], Copies: uint32(copies[m.Node]), Joining: uint32(joins[m.Node]),
+			StateSinceUnixMillis: s.memberSince[m.Node], Suspect: m.State != ring.MemberDown && v.doubtful(m), Leaving: v[m.Node].leaving,
 		}
 		if b, ok := c.beats.node(m); ok {
 			info.Load, info.TableVersion, info.ClockSkewMillis = b.load, b.tableVersion, b.skew.Milliseconds()
 		}
 		info.LastHeartbeatMillisAgo = uint64(max(c.beats.age(m, now), 0).Milliseconds())
 		out = append(out, info)
-	}
-	return out
-}
-
-// problems lists what is not as it should be, sorted by partition, the worst of each.
-func problems(s *state) []*kringv1.PartitionProblem {
-	var out []*kringv1.PartitionProblem
-	for i := range s.table.Partitions {
-		if p := problemOf(s, &s.table.Partitions[i]); p != nil {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// problemOf dates a problem from the latest event that it needed, be it a member's going down or the configuration.
-func problemOf(s *state, p *ring.Partition) *kringv1.PartitionProblem {
-	changed := s.partitionChanged[p.ID]
-	live, firstDown, lastDown := 0, int64(0), int64(0)
-	var primaryDown int64
-	for _, r := range p.InSync {
-		m := s.table.Member(r.Node)
-		if m != nil && m.Store == r.Store && m.State != ring.MemberDown {
-			live++
-			continue
-		}
-		since := changed
-		if m != nil {
-			since = max(changed, s.memberSince[r.Node])
-		}
-		if firstDown == 0 || since < firstDown {
-			firstDown = since
-		}
-		lastDown = max(lastDown, since)
-		if r == p.Primary {
-			primaryDown = since
-		}
-	}
-	out := &kringv1.PartitionProblem{Partition: uint32(p.ID)}
-	switch {
-	case live == 0:
-		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_OFFLINE, lastDown
-	case primaryDown != 0:
-		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_LEADERLESS, primaryDown
-	case len(p.InSync) < int(s.table.Settings.Replicas):
-		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_UNDER_REPLICATED, changed
-	case live < int(s.table.Settings.Replicas):
-		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_UNDER_REPLICATED, firstDown
-	default:
-		return nil
 	}
 	return out
 }

@@ -24,6 +24,7 @@ type condition struct {
 	health  health
 	why     string        // not healthy: for people
 	silence time.Duration // since it was last heard, or since this leader began to listen
+	unheard bool          // suspect for no other reason than that this leader has not listened for long
 	leaving bool          // it stops in good order
 	full    bool          // its disk is nearly full
 }
@@ -82,6 +83,7 @@ func (h *heartbeats) view(t *ring.Table, gossipAlive func(ring.NodeID) bool, now
 		}
 		c := condition{silence: h.silence(m, now), leaving: b.leaving, full: h.isFull(b.load)}
 		c.health, c.why = h.judge(t, m, &b, c.silence, gossipAlive(m.Node), reporters[m.Node], now)
+		c.unheard = c.health == suspect && c.silence <= h.silentAfter/2
 		v[m.Node] = c
 	}
 	return v

@@ -62,39 +62,3 @@ func TestGatewaysAreBounded(t *testing.T) {
 	require.NoError(t, h.heardGateway("one more", "x", now.Add(2*gatewayForgets)))
 	require.Len(t, h.gatewayList(now.Add(2*gatewayForgets)), 1)
 }
-
-func TestProblems(t *testing.T) {
-	s := formedScribe(t)
-	require.Empty(t, problems(s.state))
-	p := s.state.table.Partitions[0]
-	mark := func(at int64, nodes ...ring.NodeID) {
-		for _, id := range nodes {
-			m := *s.state.table.Member(id)
-			m.State = ring.MemberDown
-			s.index++
-			s.state.setMember(s.index, at, m)
-		}
-	}
-	kindOf := func() (kringv1.PartitionProblem_Kind, int64) {
-		found := problemOf(s.state, &s.state.table.Partitions[0])
-		return found.GetKind(), found.GetSinceUnixMillis()
-	}
-	var backups []ring.NodeID
-	for _, r := range p.InSync {
-		if r != p.Primary {
-			backups = append(backups, r.Node)
-		}
-	}
-	mark(100, backups[0])
-	kind, since := kindOf()
-	require.Equal(t, kringv1.PartitionProblem_KIND_UNDER_REPLICATED, kind)
-	require.EqualValues(t, 100, since)
-	mark(200, p.Primary.Node)
-	kind, since = kindOf()
-	require.Equal(t, kringv1.PartitionProblem_KIND_LEADERLESS, kind)
-	require.EqualValues(t, 200, since)
-	mark(300, backups[1])
-	kind, since = kindOf()
-	require.Equal(t, kringv1.PartitionProblem_KIND_OFFLINE, kind)
-	require.EqualValues(t, 300, since)
-}
