@@ -22,6 +22,8 @@ type action struct {
 	after func(ctx context.Context, s *strike) (effective bool, evidence string, err error)
 	// must: that it has no effect is a violation. The proof is then asked for at the end of the hold, not before.
 	must bool
+	// mayEnd: a node may end by itself for it. Whoever runs it starts it again; for other faults that is a violation too.
+	mayEnd bool
 	// unnoticed: no request may fail for it.
 	unnoticed bool
 }

@@ -21,6 +21,7 @@ var diskActions = map[Kind]action{
 		end: func(_ context.Context, s *strike) error {
 			return errors.Join(s.config.Disks.Free(s.targets[0]), s.startEnded(s.targets))
 		},
+		mayEnd: true,
 	},
 	SyncError: {
 		begin: func(_ context.Context, s *strike) ([]string, error) {
@@ -29,7 +30,7 @@ var diskActions = map[Kind]action{
 		end: func(_ context.Context, s *strike) error {
 			return errors.Join(s.config.Syncs.MendSyncs(s.targets[0]), s.startEnded(s.targets))
 		},
-		proof: storeLeft, after: storeLeft,
+		proof: storeLeft, after: storeLeft, mayEnd: true,
 	},
 	SyncHang: {
 		begin: func(_ context.Context, s *strike) ([]string, error) {
@@ -39,6 +40,7 @@ var diskActions = map[Kind]action{
 		end: func(_ context.Context, s *strike) error {
 			return errors.Join(s.config.Syncs.MendSyncs(s.targets[0]), s.startEnded(s.targets))
 		},
+		mayEnd: true,
 	},
 	FlipLog: flipped(func(s *strike, id string) (string, error) { return s.config.Disks.FlipLog(id, s.random.IntN) }),
 	FlipTable: flipped(func(s *strike, id string) (string, error) {
@@ -97,7 +99,7 @@ func flipped(flip func(s *strike, id string) (string, error)) action {
 			s.where = append(s.where, where)
 			return targets, err
 		},
-		end: startTargets,
+		end: startTargets, mayEnd: true,
 		after: func(ctx context.Context, s *strike) (bool, string, error) {
 			// Comparing the copies reads every byte of them, and so meets the bit if nothing else did. What it finds is the cluster's
 			// to repair.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -170,6 +171,38 @@ func (r *runner) untilWhole(ctx context.Context) (missing string) {
 	}
 }
 
+// recover waits until the cluster is whole. What ends by itself meanwhile is started again, as a supervisor would.
+func (s *strike) recover(ctx context.Context, a action, f *Fault) (missing string) {
+	watching, stop := context.WithCancel(ctx)
+	supervised := make(chan struct{})
+	go func() {
+		defer close(supervised)
+		for restarts := 0; restarts < restartsAtMost && pause(watching, askPause); {
+			for _, id := range slices.Concat(s.everybody(), s.config.Cluster.Gateways()) {
+				if state, err := s.config.Cluster.State(id); err != nil || state != Ended {
+					continue
+				}
+				restarts++
+				f.Evidence = append(f.Evidence, id+" ended by itself and was started again")
+				err := s.config.Cluster.Start(id)
+				if !a.mayEnd {
+					err = errors.Join(fmt.Errorf("%s ended by itself", id), err)
+				}
+				if err != nil {
+					f.Errors = append(f.Errors, err.Error())
+				}
+			}
+		}
+	}()
+	missing = s.untilWhole(ctx)
+	stop()
+	<-supervised
+	return missing
+}
+
+// restartsAtMost bounds how often members that end by themselves are started again after one fault.
+const restartsAtMost = 5
+
 // askPause is between two questions about the same thing.
 const askPause = 50 * time.Millisecond
 
@@ -204,7 +237,7 @@ func (s *strike) do(ctx context.Context) Fault {
 	s.hold(ctx, a, &f)
 	note("end", a.end(ctx, s))
 	f.End = s.clock.Now()
-	missing := s.untilWhole(ctx)
+	missing := s.recover(ctx, a, &f)
 	f.Whole = s.clock.Now()
 	if missing != "" {
 		f.Errors = append(f.Errors, fmt.Sprintf("not whole %v after its end: %s", f.Whole-f.End, missing))
@@ -257,10 +290,16 @@ func (s *strike) confirm(ctx context.Context, a action, f *Fault) {
 		if err == nil && yes {
 			f.Effective = true
 			// What it showed may just have begun to be repaired.
-			if missing := s.untilWhole(ctx); missing != "" {
+			if missing := s.recover(ctx, a, f); missing != "" {
 				f.Errors = append(f.Errors, "not whole: "+missing)
 			}
 			f.Whole = s.clock.Now()
+		}
+		if err == nil && !yes {
+			// It may have ended because of what it was just asked.
+			if missing := s.recover(ctx, a, f); missing != "" {
+				f.Errors = append(f.Errors, "not whole: "+missing)
+			}
 		}
 		last := f.Effective || s.clock.Now() >= until || ctx.Err() != nil
 		if last && err != nil {

@@ -73,6 +73,8 @@ type Plan struct {
 	HoldLeast, HoldMost time.Duration
 	// NoCoordinators is how long there are none. Default 60 s.
 	NoCoordinators time.Duration
+	// SyncHang is how long syncs hang. Default 6 s: longer than it takes to notice.
+	SyncHang time.Duration
 	// Pause bounds the time between a fault's recovery and the next one. Default 2 s.
 	Pause time.Duration
 }
@@ -96,6 +98,7 @@ func NewSchedule(seed uint64, p Plan) *Schedule {
 	set(&p.HoldLeast, time.Second)
 	set(&p.HoldMost, 8*time.Second)
 	set(&p.NoCoordinators, time.Minute)
+	set(&p.SyncHang, 6*time.Second)
 	set(&p.Pause, 2*time.Second)
 	return &Schedule{plan: p, random: rand.New(rand.NewPCG(seed, 3))}
 }
@@ -125,6 +128,8 @@ func (s *Schedule) Next() Planned {
 		p.Hold = 10 * s.plan.Lease
 	case NoCoordinators:
 		p.Hold = s.plan.NoCoordinators
+	case SyncHang:
+		p.Hold = s.plan.SyncHang
 	}
 	return p
 }

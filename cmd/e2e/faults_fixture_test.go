@@ -20,7 +20,7 @@ import (
 )
 
 // smallDiskBytes is the size of a disk that is to be filled: room for the log's files and what a store keeps free.
-const smallDiskBytes = 1 << 30
+const smallDiskBytes = 640 << 20
 
 // breakable is a cluster of processes with what it takes to break it.
 type breakable struct {
@@ -29,6 +29,7 @@ type breakable struct {
 	network faults.Network // nil: the members share the machine's
 	links   *netns.Network // the same
 	disks   *chaos.Disks
+	syncs   faults.Syncs // nil: an ordinary build
 	store   *faults.REST
 }
 
@@ -36,12 +37,13 @@ type breakable struct {
 type isolation struct {
 	networks   bool // a network namespace each
 	smallDisks int  // so many nodes get a small disk
+	syncs      bool // syncs can be broken
 }
 
 // possible is the isolation that this machine allows; what it does not allow is logged.
 func possible(t *testing.T) isolation {
 	t.Helper()
-	i := isolation{networks: true, smallDisks: 1}
+	i := isolation{networks: true, smallDisks: 1, syncs: true}
 	if err := netns.Possible(); err != nil {
 		t.Logf("no faults of links: %v", err)
 		i.networks = false
@@ -55,13 +57,21 @@ func possible(t *testing.T) isolation {
 
 func startBreakable(t *testing.T, request topology.Request, i isolation) *breakable {
 	t.Helper()
-	kring, err := binary()
+	get := binary
+	if i.syncs {
+		get = breakableBinary
+	}
+	kring, err := get()
 	require.NoError(t, err)
 	dir := t.TempDir()
 	request.Dir = dir
 	layout, err := topology.New(request)
 	require.NoError(t, err)
 	b := &breakable{}
+	syncs := chaos.Syncs{Dir: filepath.Join(dir, "faults")}
+	if i.syncs {
+		b.syncs = syncs
+	}
 	dirs, small := make(map[string]string), []string(nil)
 	for n, m := range layout.Members {
 		if m.Role != topology.Node {
@@ -69,6 +79,7 @@ func startBreakable(t *testing.T, request topology.Request, i isolation) *breaka
 		}
 		layout.Members[n].Data = filepath.Join(m.Data, "data")
 		dirs[m.ID] = layout.Members[n].Data
+		require.NoError(t, syncs.Make(m.ID))
 		if len(small) < i.smallDisks {
 			unmount, err := chaos.MountSmall(m.Data, smallDiskBytes)
 			require.NoError(t, err)
@@ -86,6 +97,7 @@ func startBreakable(t *testing.T, request topology.Request, i isolation) *breaka
 		Adapt: func(m topology.Member, c *procs.Command) {
 			if at := slices.Index(c.Args, "--data"); at >= 0 && m.Role == topology.Node {
 				c.Args[at+1] = b.disks.Dir(m.ID)
+				c.Env = append(c.Env, chaos.Environment+"="+syncs.Of(m.ID))
 			}
 			if b.links != nil {
 				inside := b.links.Command(m.ID)
@@ -131,7 +143,7 @@ func connect(t *testing.T, layout *topology.Topology) *netns.Network {
 // config is a run on this cluster.
 func (b *breakable) config(seed uint64) faults.Config {
 	return faults.Config{
-		Seed: seed, Store: b.store, Cluster: b.control, Network: b.network, Disks: b.disks,
+		Seed: seed, Store: b.store, Cluster: b.control, Network: b.network, Disks: b.disks, Syncs: b.syncs,
 		Load: faults.LoadConfig{Prefix: "faults/"},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -45,22 +46,16 @@ func conclude(t *testing.T, name string, reports []*faults.Report) {
 	require.Empty(t, reports[len(reports)-1].Void)
 }
 
-// notServedYet leaves out the load that needs what gateways refuse so far.
-func notServedYet(l *faults.LoadConfig) { l.Lists, l.Counters, l.Expiring = -1, -1, -1 }
-
 // The short form of the fault suite: each kind about once, in under three minutes.
 func TestFaults(t *testing.T) {
 	skipIfShort(t)
 	b := startBreakable(t, topology.Request{Coordinators: 3, Nodes: 5, Gateways: 2, Partitions: 128}, possible(t))
 	c := b.config(seed(t, 1))
-	c.Duration = 90 * time.Second
+	c.Duration = 100 * time.Second
 	c.Plan = faults.Plan{HoldLeast: time.Second, HoldMost: 3 * time.Second, NoCoordinators: 5 * time.Second, Pause: 500 * time.Millisecond}
-	c.Plan.Kinds = []faults.Kind{
-		faults.KillNode, faults.KillPrimary, faults.KillAll, faults.KillStaggered, faults.KillLeader, faults.NoCoordinators,
-		faults.PauseShort, faults.PauseLease, faults.CutBoth, faults.CutOneWay, faults.CutOff, faults.CutCoordinators,
-		faults.DiskFull, faults.SwapDirectories, faults.KillGateway,
-	}
-	notServedYet(&c.Load)
+	c.Plan.Kinds = slices.DeleteFunc(faults.Kinds(), func(k faults.Kind) bool {
+		return k == faults.PauseLong || k == faults.KillDuringRepair || k == faults.RollingRestart // they are long
+	})
 	c.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	reports, err := faults.RunValid(t.Context(), c)
 	require.NoError(t, err)
@@ -80,7 +75,6 @@ func TestSoak(t *testing.T) {
 	c.Duration = duration
 	c.Load.Inserts, c.Load.Pause = 32, 10*time.Millisecond
 	c.LeastAcknowledged = 10_000
-	notServedYet(&c.Load)
 	c.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	t.Logf("seed %d", c.Seed)
 	reports, err := faults.RunValid(t.Context(), c)

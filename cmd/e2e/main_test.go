@@ -27,15 +27,21 @@ const (
 	auditWithin   = 30 * time.Second
 )
 
-// binary is the built kring, made once for all tests.
-var binary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(scratch, "kring")
-	output, err := exec.Command("go", "build", "-o", path, "github.com/kringdb/kring/cmd/kring").CombinedOutput()
+// binary is the built kring, made once for all tests; breakableBinary is one whose disk can be broken from outside.
+var (
+	binary          = sync.OnceValues(func() (string, error) { return build("kring") })
+	breakableBinary = sync.OnceValues(func() (string, error) { return build("kring-faults", "-tags", "faults") })
+)
+
+func build(name string, flags ...string) (string, error) {
+	path := filepath.Join(scratch, name)
+	arguments := append([]string{"build", "-o", path}, flags...)
+	output, err := exec.Command("go", append(arguments, "github.com/kringdb/kring/cmd/kring")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, output)
 	}
 	return path, nil
-})
+}
 
 // scratch lives as long as the test binary runs.
 var scratch string
