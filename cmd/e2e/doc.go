@@ -2,6 +2,6 @@
 // started again. It has no code of its own.
 //
 // KRING_E2E_KEYS sets how many keys are written (default 3,000), KRING_E2E_LOAD how long load goes on (default 3 s),
-// KRING_E2E_SEED what decides the faults (printed), KRING_E2E_REPORTS a directory that gets the fault runs' reports;
+// KRING_E2E_SEED what decides the faults (printed), KRING_E2E_KINDS which kinds there are, KRING_E2E_REPORTS a directory that gets the fault runs' reports;
 // -short leaves the tests out.
 package e2e

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +27,19 @@ func seed(t *testing.T, standard uint64) uint64 {
 	n, err := strconv.ParseUint(text, 10, 64)
 	require.NoError(t, err, "KRING_E2E_SEED")
 	return n
+}
+
+// kinds are those of KRING_E2E_KINDS, with commas between them, else the standard ones.
+func kinds(standard ...faults.Kind) []faults.Kind {
+	text := os.Getenv("KRING_E2E_KINDS")
+	if text == "" {
+		return standard
+	}
+	var chosen []faults.Kind
+	for kind := range strings.SplitSeq(text, ",") {
+		chosen = append(chosen, faults.Kind(kind))
+	}
+	return chosen
 }
 
 // conclude shows and keeps the reports of a run; it fails for a violation and for a run that proves nothing even when
@@ -53,9 +67,9 @@ func TestFaults(t *testing.T) {
 	c := b.config(seed(t, 1))
 	c.Duration = 100 * time.Second
 	c.Plan = faults.Plan{HoldLeast: time.Second, HoldMost: 3 * time.Second, NoCoordinators: 5 * time.Second, Pause: 500 * time.Millisecond}
-	c.Plan.Kinds = slices.DeleteFunc(faults.Kinds(), func(k faults.Kind) bool {
+	c.Plan.Kinds = kinds(slices.DeleteFunc(faults.Kinds(), func(k faults.Kind) bool {
 		return k == faults.PauseLong || k == faults.KillDuringRepair || k == faults.RollingRestart // they are long
-	})
+	})...)
 	c.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	reports, err := faults.RunValid(t.Context(), c)
 	require.NoError(t, err)
@@ -75,6 +89,7 @@ func TestSoak(t *testing.T) {
 	c.Duration = duration
 	c.Load.Inserts, c.Load.Pause = 32, 10*time.Millisecond
 	c.LeastAcknowledged = 10_000
+	c.Plan.Kinds = kinds()
 	c.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	t.Logf("seed %d", c.Seed)
 	reports, err := faults.RunValid(t.Context(), c)

@@ -118,6 +118,7 @@ func (c *Cluster) State(id string) (faults.State, error) {
 	case 'T':
 		return faults.Paused, nil
 	case 'Z', 'X':
+		<-c.cluster.Handle(id).Done() // which is about to be closed
 		return faults.Ended, nil
 	}
 	return faults.Running, nil
