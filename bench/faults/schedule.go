@@ -87,6 +87,9 @@ type Schedule struct {
 	number int
 }
 
+// noticed is a time after which a node that is away is always known to be: longer than the coordinators wait at most.
+const noticed = 5 * time.Second
+
 // NewSchedule makes the one schedule that seed and plan decide.
 func NewSchedule(seed uint64, p Plan) *Schedule {
 	set := func(d *time.Duration, standard time.Duration) {
@@ -130,6 +133,8 @@ func (s *Schedule) Next() Planned {
 		p.Hold = s.plan.NoCoordinators
 	case SyncHang:
 		p.Hold = s.plan.SyncHang
+	case SwapDirectories, CopiedDirectory:
+		p.Hold = max(p.Hold, noticed) // a node that was refused must have been missed by then
 	}
 	return p
 }
