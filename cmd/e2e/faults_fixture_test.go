@@ -77,15 +77,15 @@ func startBreakable(t *testing.T, request topology.Request, i isolation) *breaka
 		if m.Role != topology.Node {
 			continue
 		}
-		layout.Members[n].Data = filepath.Join(m.Data, "data")
-		dirs[m.ID] = layout.Members[n].Data
 		require.NoError(t, syncs.Make(m.ID))
 		if len(small) < i.smallDisks {
-			unmount, err := chaos.MountSmall(m.Data, smallDiskBytes)
+			disk, unmount, err := chaos.MountSmall(smallDiskBytes)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, unmount()) })
 			small = append(small, m.ID)
+			layout.Members[n].Data = filepath.Join(disk, "data")
 		}
+		dirs[m.ID] = layout.Members[n].Data
 	}
 	b.disks = chaos.NewDisks(dirs, small)
 	if i.networks {

@@ -14,4 +14,4 @@ func takeAll(*os.File) error { return errNotHere }
 func spaceLeft(string) (uint64, error) { return 0, errNotHere }
 
 // MountSmall fails.
-func MountSmall(string, int64) (func() error, error) { return nil, errNotHere }
+func MountSmall(int64) (string, func() error, error) { return "", nil, errNotHere }
