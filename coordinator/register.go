@@ -17,7 +17,8 @@ import (
 //   - a known disk with a higher boot count is a restart: the member is updated, and the epoch of every partition that it
 //     leads is raised in the same step, since a restarted primary never goes on in an epoch of which it may have forgotten
 //     part;
-//   - a known disk with the same boot count, and everything else the same, is a repeat of a call whose answer was lost;
+//   - a known disk with the same boot count, and everything else the same, the random id of the start too, is a repeat of a call
+//     whose answer was lost;
 //   - a known disk otherwise is a copy, or was set back: refused;
 //   - another disk under a known name is a stranger: it is taken in the place of the old one where every partition that has the
 //     old one in sync has another living copy, and the old one is retired;

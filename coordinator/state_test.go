@@ -193,6 +193,21 @@ func TestRestartRaisesEpochsOnlyWherePrimary(t *testing.T) {
 	code(t, kverr.WrongStore, s.apply(registerCommand("k", n)))
 }
 
+// A copy of a directory that is one start behind counts up to the very boot count that is known; what tells it from a repeat of
+// the registration is the start's own id.
+func TestCopyOneStartBehindIsRefused(t *testing.T) {
+	s := formedScribe(t)
+	n := ringpb.FromMember(s.state.table.Member("n2"))
+	n.BootCount++
+	n.StartId = 17
+	require.NoError(t, s.apply(registerCommand("k", n)))
+	version := s.state.table.Version
+	require.NoError(t, s.apply(registerCommand("k", n)), "a repeat")
+	require.Equal(t, version, s.state.table.Version)
+	n.StartId = 18
+	code(t, kverr.WrongStore, s.apply(registerCommand("k", n)))
+}
+
 func TestNewDiskOfANodeWithoutCopies(t *testing.T) {
 	s := formedScribe(t)
 	late := newNode(8).member

@@ -40,7 +40,7 @@ func (n *Node) register(ctx context.Context) error {
 	n.log.Info("registering", "store", fmt.Sprintf("%x", uint64(identity.Store)), "boot", identity.Boot)
 	resp, err := n.coordinators.Register(ctx, &kringv1.RegisterRequest{
 		Member: ringpb.FromMember(&ring.Member{
-			Node: n.cfg.ID, Store: identity.Store, Boot: identity.Boot,
+			Node: n.cfg.ID, Store: identity.Store, Boot: identity.Boot, Start: n.start,
 			Address: n.cfg.AdvertiseAddress, Zone: n.cfg.Zone, Weight: n.cfg.Weight, State: ring.MemberUp,
 		}),
 		ClusterId: identity.ClusterID,

@@ -128,6 +128,7 @@ type Member struct {
 	Node    NodeID
 	Store   StoreID
 	Boot    uint64 // rises at every start
+	Start   uint64 // random, of this one start; 0: from before there were any
 	Address string // gRPC, "IP:PORT"
 	Zone    string // empty: a zone of its own
 	Weight  uint32 // DefaultWeight is the common share; 0 means the same

@@ -56,6 +56,7 @@ func FromMember(m *ring.Member) *kringv1.Member {
 		Zone:      m.Zone,
 		Weight:    m.Weight,
 		State:     kringv1.MemberState(m.State),
+		StartId:   m.Start,
 	}
 }
 
@@ -69,6 +70,7 @@ func ToMember(m *kringv1.Member) ring.Member {
 		Zone:    m.GetZone(),
 		Weight:  m.GetWeight(),
 		State:   ring.MemberState(m.GetState()),
+		Start:   m.GetStartId(),
 	}
 }
 

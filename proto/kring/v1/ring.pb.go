@@ -224,6 +224,7 @@ type Member struct {
 	Zone          string                 `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`                             // empty: a zone of its own
 	Weight        uint32                 `protobuf:"varint,6,opt,name=weight,proto3" json:"weight,omitempty"`                        // 100 is the common share
 	State         MemberState            `protobuf:"varint,7,opt,name=state,proto3,enum=kring.v1.MemberState" json:"state,omitempty"`
+	StartId       uint64                 `protobuf:"varint,8,opt,name=start_id,json=startId,proto3" json:"start_id,omitempty"` // random, of one start: a repeat of its registration has it too, a copy of the directory has not
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -305,6 +306,13 @@ func (x *Member) GetState() MemberState {
 		return x.State
 	}
 	return MemberState_MEMBER_STATE_UNSPECIFIED
+}
+
+func (x *Member) GetStartId() uint64 {
+	if x != nil {
+		return x.StartId
+	}
+	return 0
 }
 
 // Settings are fixed when the cluster forms.
@@ -536,7 +544,7 @@ const file_kring_v1_ring_proto_rawDesc = "" +
 	"\aprimary\x18\x03 \x01(\v2\x11.kring.v1.ReplicaR\aprimary\x12*\n" +
 	"\ain_sync\x18\x04 \x03(\v2\x11.kring.v1.ReplicaR\x06inSync\x12+\n" +
 	"\ajoining\x18\x05 \x03(\v2\x11.kring.v1.ReplicaR\ajoining\x12\x1a\n" +
-	"\breleased\x18\x06 \x01(\bR\breleased\"\xce\x01\n" +
+	"\breleased\x18\x06 \x01(\bR\breleased\"\xe9\x01\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\x04R\astoreId\x12\x1d\n" +
@@ -545,7 +553,8 @@ const file_kring_v1_ring_proto_rawDesc = "" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04zone\x18\x05 \x01(\tR\x04zone\x12\x16\n" +
 	"\x06weight\x18\x06 \x01(\rR\x06weight\x12+\n" +
-	"\x05state\x18\a \x01(\x0e2\x15.kring.v1.MemberStateR\x05state\"\x85\x01\n" +
+	"\x05state\x18\a \x01(\x0e2\x15.kring.v1.MemberStateR\x05state\x12\x19\n" +
+	"\bstart_id\x18\b \x01(\x04R\astartId\"\x85\x01\n" +
 	"\bSettings\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1e\n" +

@@ -181,6 +181,11 @@ func (m *Member) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.StartId != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StartId))
+		i--
+		dAtA[i] = 0x40
+	}
 	if m.State != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.State))
 		i--
@@ -509,6 +514,9 @@ func (m *Member) SizeVT() (n int) {
 	}
 	if m.State != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.State))
+	}
+	if m.StartId != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.StartId))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -1112,6 +1120,25 @@ func (m *Member) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.State |= MemberState(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StartId", wireType)
+			}
+			m.StartId = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StartId |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
@@ -2169,6 +2196,25 @@ func (m *Member) UnmarshalVTUnsafe(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.State |= MemberState(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StartId", wireType)
+			}
+			m.StartId = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StartId |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
