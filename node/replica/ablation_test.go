@@ -84,6 +84,32 @@ func deposing(p *profile) {
 	p.minInSync = 2
 }
 
+// repeating is a profile in which clients often send again what has been logged.
+func repeating(p *profile) {
+	deposing(p)
+	p.loss, p.sync = 0.05, 30*time.Millisecond
+	p.remembers, p.requests = 10*time.Second, 1<<20
+}
+
+// forgetting is one in which nodes remember next to nothing.
+func forgetting(p *profile) {
+	repeating(p)
+	p.requests = 1
+}
+
+// rebuilding is one in which primaries have got what they hold from snapshots.
+func rebuilding(p *profile) {
+	repeating(p)
+	p.trims, p.keeps, p.wipes = true, 1, true
+	p.transfer = 5 * time.Millisecond
+}
+
+// expiring is one in which keys expire and primaries change.
+func expiring(p *profile) {
+	deposing(p)
+	p.expires = true
+}
+
 func eachMember(n *simNode, do func(*partition, *member)) {
 	for _, p := range n.core.all {
 		for i := range p.members {
@@ -195,6 +221,73 @@ var ablations = []ablation{
 				p.waits[i].seq, p.waits[i].barrier = 0, 0
 			}
 			n.core.releaseWaits(p)
+		}
+	}},
+	{rule: "18", what: "no memory of requests", seeds: 500, profile: repeating, onBefore: func(n *simNode, ev Event) func() {
+		if _, ok := ev.(*Propose); ok {
+			clear(n.core.attempts)
+			for _, p := range n.core.all {
+				p.requests = requestIDs{}
+			}
+		}
+		return nil
+	}},
+	{rule: "18", what: "memory blind to what it has forgotten", seeds: 2000, profile: forgetting, onBefore: func(n *simNode, ev Event) func() {
+		if ev, ok := ev.(*Propose); ok && n.core.partitions[ev.Partition] != nil {
+			n.core.partitions[ev.Partition].requests.from = 0
+		}
+		return nil
+	}},
+	{rule: "18", what: "a repeat is answered before it is committed", seeds: 500, profile: repeating, onAfter: func(n *simNode, ev Event) {
+		if ev, ok := ev.(*Propose); ok && n.core.partitions[ev.Partition] != nil {
+			p := n.core.partitions[ev.Partition]
+			for i := range p.tail.len() {
+				if t := p.tail.at(i); t.token == ev.Token && t.entry.Attempt < ev.Entry.Attempt {
+					n.core.answer(Answer{Token: t.token, Verdict: OK, Version: t.entry.Seq, Existed: t.entry.Existed, Number: t.entry.Number()})
+					t.token = nil
+				}
+			}
+		}
+	}},
+	{rule: "18", what: "a restarted node forgets, and believes that it has not", seeds: 2000, profile: repeating, onStart: func(n *simNode) {
+		for _, p := range n.core.all {
+			p.requests = requestIDs{}
+		}
+	}},
+	{rule: "18", what: "snapshots come without requests, and are believed to be all", seeds: 8000, profile: rebuilding, onAfter: func(n *simNode, ev Event) {
+		if ev, ok := ev.(*Installed); ok {
+			n.core.partitions[ev.Partition].requests = requestIDs{}
+		}
+	}},
+	{rule: "18", what: "a lower attempt is taken after a higher one", seeds: 4000, profile: repeating, onBefore: func(n *simNode, ev Event) func() {
+		clear(n.core.attempts)
+		return nil
+	}},
+	{rule: "19", what: "a key is told to be gone before that is committed", seeds: 4000, profile: expiring, onAfter: func(n *simNode, ev Event) {
+		if ev, ok := ev.(*Read); ok && n.core.partitions[ev.Partition] != nil {
+			p := n.core.partitions[ev.Partition]
+			for i := range p.waits {
+				if p.waits[i].answer.Read != nil {
+					p.waits[i].seq, p.waits[i].barrier = 0, 0
+				}
+			}
+			n.core.releaseWaits(p)
+		}
+	}},
+	{rule: "19", what: "hybrid time follows the clock alone", seeds: 500, profile: expiring, onBefore: func(n *simNode, _ Event) func() {
+		n.core.hybrid = 0
+		return nil
+	}},
+	{rule: "19", what: "backups expire by their clocks", seeds: 500, profile: expiring, onAfter: func(n *simNode, ev Event) {
+		if _, ok := ev.(*Tick); !ok {
+			return
+		}
+		for _, p := range n.core.all {
+			for key, v := range n.disk.state[p.id].values {
+				if p.role == roleBackup && v.expires != 0 && v.expires <= n.wall() {
+					delete(n.disk.state[p.id].write(), key)
+				}
+			}
 		}
 	}},
 	{rule: "(clocks)", what: "acks echo an earlier primary's clock", seeds: 100, onAfter: func(n *simNode, _ Event) {

@@ -21,6 +21,48 @@ type ghost struct {
 	highest   []uint64
 	opens     map[openKey]opener
 	before    map[*partition]uint64
+	logged    map[uint64]*entry.Entry // committed entries by number of the operation
+	expiries  map[expiryKey]*op       // logged ones
+}
+
+type expiryKey struct {
+	partition ring.PartitionID
+	seq       uint64
+	epoch     ring.Epoch
+}
+
+// expires takes note of an expiry when it is first logged: from then on, and not before, the key may be gone.
+func (g *ghost) expires(e *entry.Entry, r *entry.Record) {
+	k := expiryKey{r.Partition, e.Seq, e.Epoch}
+	if g.expiries[k] != nil {
+		return
+	}
+	g.w.stamp++
+	copied := *e
+	g.expiries[k] = &op{w: g.w, kind: opExpire, key: int(e.Key[1] - '0'), partition: r.Partition, call: g.w.stamp, entry: &copied}
+	if e.Millis() < e.Attributes.ExpiresMillis {
+		g.w.fail("partition %d: entry %d takes a key away before its time", r.Partition, e.Seq)
+	}
+}
+
+// counts takes an entry for executed: once.
+func (g *ghost) counts(p ring.PartitionID, b []byte) {
+	e := new(entry.Entry)
+	if err := entry.Decode(b, e); err != nil {
+		g.w.fail("partition %d: committed entry: %v", p, err)
+	}
+	if o := g.expiries[expiryKey{p, e.Seq, e.Epoch}]; o != nil && o.ret == 0 {
+		g.w.saw(sawExpiry)
+		o.end(opDone)
+	}
+	if e.Request.IsZero() {
+		return
+	}
+	number := requestNumber(e.Request)
+	if first := g.logged[number]; first != nil {
+		g.w.fail("%v is executed twice, as entries %d and %d", g.w.ops[number-1], first.Seq, e.Seq)
+	}
+	g.logged[number] = e
 }
 
 type openKey struct {
@@ -35,7 +77,10 @@ type opener struct {
 }
 
 func newGhost(w *world) *ghost {
-	g := &ghost{w: w, opens: make(map[openKey]opener), before: make(map[*partition]uint64)}
+	g := &ghost{
+		w: w, opens: make(map[openKey]opener), before: make(map[*partition]uint64),
+		logged: make(map[uint64]*entry.Entry), expiries: make(map[expiryKey]*op),
+	}
 	for range w.profile.partitions {
 		g.committed = append(g.committed, make(map[uint64][]byte))
 	}
@@ -117,6 +162,7 @@ func (g *ghost) commits(n *simNode, p *partition, seq uint64) {
 	}
 	g.committed[p.id][seq] = b
 	g.highest[p.id] = max(g.highest[p.id], seq)
+	g.counts(p.id, b)
 	if prior := g.committed[p.id][seq-1]; prior != nil {
 		var e, f entry.Entry
 		if entry.Decode(prior, &e) == nil && entry.Decode(b, &f) == nil && e.HybridTime >= f.HybridTime {
@@ -205,9 +251,11 @@ func (g *ghost) final() {
 
 // keyState is what one key is.
 type keyState struct {
-	exists         bool
-	version, value uint64
-	floor          uint64 // seq of the mutation that made it so
+	exists  bool
+	version uint64
+	value   int64
+	expires uint64
+	floor   uint64 // seq of the mutation that made it so
 }
 
 func (s keyState) told() uint64 {
@@ -222,22 +270,22 @@ var keyModel = porcupine.Model{
 	Init: func() any { return keyState{} },
 	Step: func(state, input, _ any) (bool, any) {
 		s, o := state.(keyState), input.(*op)
-		known := o.state == opDone
 		switch {
 		case o.kind == opGet:
 			return o.out.existed == s.exists && (!s.exists || o.out.version == s.version && o.out.value == s.value), s
-		case known && o.out.failed:
+		case o.kind == opExpire:
+			gone := keyState{floor: o.entry.Seq}
+			return o.prior == s.floor && s.exists && s.expires == o.entry.Attributes.ExpiresMillis, gone
+		case o.state == opDone && o.out.failed:
 			return !o.condition.holds(s.told(), s.exists) && o.out.version == s.told() && o.out.existed == s.exists, s
 		case !o.condition.holds(s.told(), s.exists):
 			return false, s
-		case known && o.kind == opDelete && o.seq == 0:
-			return !s.exists, s
-		case known && (o.existed || o.kind == opDelete) && o.out.existed != s.exists, o.prior != s.floor:
+		case o.entry == nil:
+			return o.kind == opDelete && !s.exists, s
+		case o.prior != s.floor, o.state == opDone && (o.existed || o.kind == opDelete) && o.out.existed != s.exists:
 			return false, s
-		case o.kind == opDelete:
-			return true, keyState{floor: o.seq}
 		}
-		return true, keyState{exists: true, version: o.seq, value: o.number, floor: o.seq}
+		return o.change(s)
 	},
 	Equal: func(a, b any) bool { return a.(keyState) == b.(keyState) },
 	DescribeOperation: func(input, _ any) string {
@@ -246,28 +294,51 @@ var keyModel = porcupine.Model{
 	},
 }
 
+// change is what a mutation that was logged makes of s.
+func (o *op) change(s keyState) (bool, keyState) {
+	next := keyState{exists: true, version: o.entry.Seq, value: int64(o.number), expires: o.entry.Attributes.ExpiresMillis, floor: o.entry.Seq}
+	switch o.kind {
+	case opDelete:
+		return true, keyState{floor: o.entry.Seq}
+	case opIncrement:
+		next.value = s.value + o.delta
+		if o.state == opDone && o.out.value != next.value || s.exists && next.expires != s.expires {
+			return false, s
+		}
+	default:
+	}
+	return next.value == numberOf(o.entry.Value), next
+}
+
 // linearizable puts every key's history before Porcupine. A mutation of unknown outcome may take effect at any time from
 // its call on; the ghost knows whether it was ever committed, so that one that was not must never be seen.
 func (w *world) linearizable() error {
 	histories := make([][]porcupine.Operation, w.profile.keys)
-	for _, o := range w.ops {
-		ret := o.ret
-		unknown := o.state == opUnknown || o.state == opPending
-		switch {
-		case o.state == opDropped:
-			continue
-		case unknown && (o.seq == 0 || !w.ghost.has(o.partition, o.seq, o.epoch)):
-			continue
-		case unknown:
-			ret = math.MaxInt64
-		}
+	add := func(o *op, ret int64) {
 		histories[o.key] = append(histories[o.key], porcupine.Operation{ClientId: int(o.number), Input: o, Call: o.call, Return: ret})
+	}
+	for _, o := range w.ops {
+		o.entry = w.ghost.logged[o.number]
+		switch {
+		case o.entry != nil && (o.state == opDropped || o.state == opDone && (o.out.failed || o.out.version != o.entry.Seq)):
+			return fmt.Errorf("%v was told %+v in state %d, and yet is committed as entry %d", o, o.out, o.state, o.entry.Seq)
+		case o.state == opDone:
+			add(o, o.ret)
+		case o.entry != nil:
+			add(o, math.MaxInt64)
+		}
+	}
+	for _, o := range w.ghost.expiries {
+		if o.state == opDone {
+			add(o, o.ret)
+		}
 	}
 	limit := 20 * time.Second // a good history takes milliseconds; to see that one is bad may take for ever
 	if w.without != nil {
 		limit = 500 * time.Millisecond
 	}
 	for k, history := range histories {
+		slices.SortFunc(history, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
 		linkMutations(history)
 		if porcupine.CheckOperationsTimeout(keyModel, history, limit) != porcupine.Ok {
 			return fmt.Errorf("the history of k%d is not linearizable:\n%s", k, describeHistory(history))
@@ -281,13 +352,13 @@ func (w *world) linearizable() error {
 func linkMutations(history []porcupine.Operation) {
 	var logged []*op
 	for _, h := range history {
-		if o := h.Input.(*op); o.seq != 0 {
+		if o := h.Input.(*op); o.entry != nil {
 			logged = append(logged, o)
 		}
 	}
-	slices.SortFunc(logged, func(a, b *op) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortFunc(logged, func(a, b *op) int { return cmp.Compare(a.entry.Seq, b.entry.Seq) })
 	for i := 1; i < len(logged); i++ {
-		logged[i].prior = logged[i-1].seq
+		logged[i].prior = logged[i-1].entry.Seq
 	}
 }
 
@@ -296,7 +367,7 @@ func describeHistory(history []porcupine.Operation) string {
 	slices.SortFunc(history, func(x, y porcupine.Operation) int { return int(x.Call - y.Call) })
 	for _, h := range history {
 		o := h.Input.(*op)
-		fmt.Fprintf(&b, "  %6d to %6d %s: %v → %+v logged as %d\n", h.Call, min(h.Return, 999999), o.node.replica.Node, o, o.out, o.seq)
+		fmt.Fprintf(&b, "  %6d to %6d: %v → %+v logged as %+v\n", h.Call, min(h.Return, 999999), o, o.out, o.entry)
 	}
 	return b.String()
 }

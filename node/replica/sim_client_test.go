@@ -1,86 +1,25 @@
 package replica
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"time"
 
-	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/ring"
 )
 
-type opState uint8
-
-const (
-	opPending opState = iota
-	opDone
-	opUnknown // logged, and nobody was told how it ended
-	opDropped // certainly without effect, and told nothing
-)
-
-type opKind uint8
-
-const (
-	opGet opKind = iota
-	opPut
-	opDelete
-)
-
-// op is one request and its fate; it is its own Token.
-type op struct {
-	number    uint64 // from 1; also the value that a put writes
-	kind      opKind
-	key       int
-	partition ring.PartitionID
-	condition *Condition
-	existed   bool // asked for
-
-	node *simNode
-	life int
-	call int64
-	ret  int64
-
-	state opState
-	out   outcome
-	seq   uint64 // in the log, if it was logged
-	epoch ring.Epoch
-	prior uint64        // the mutation of the key before it in the log, for the final check
-	then  func(*Answer) // the client goes on
-}
-
-// outcome is what a client was told.
-type outcome struct {
-	failed  bool // precondition
-	existed bool
-	version uint64
-	value   uint64
-}
-
-func (o *op) String() string {
-	what := [...]string{"get", "put", "delete"}[o.kind]
-	text := fmt.Sprintf("op %d: %s k%d", o.number, what, o.key)
-	if c := o.condition; c != nil {
-		text += fmt.Sprintf(" if %+v", *c)
-	}
-	return text
-}
-
-func requestNumber(id entry.RequestID) uint64 { return binary.LittleEndian.Uint64(id[:8]) }
-
-func keyOf(i int) []byte { return []byte{'k', byte('0' + i)} }
-
-// client sends one request at a time to whom it believes is the primary.
+// client carries out one operation at a time. A read is sent once; a mutation is sent again under its id, with a rising number of
+// the attempt, until it is answered or its time is up, whatever befalls the nodes meanwhile.
 type client struct {
-	w       *world
-	table   []ring.Partition // what it knows
-	seen    []uint64         // newest version of each key that it was told of
-	stopped bool
-	turn    int
+	w         *world
+	table     []ring.Partition // what it knows
+	seen      []uint64         // newest version of each key that it was told of
+	committed []uint64         // newest commit point of each partition that it was told of
+	stopped   bool
+	turn      int
 }
 
 func newClient(w *world) *client {
-	c := &client{w: w, table: append([]ring.Partition(nil), w.table.current...), seen: make([]uint64, w.profile.keys)}
+	c := newClientOf(w)
 	w.after(w.between(0, w.profile.think), c.next)
 	return c
 }
@@ -93,13 +32,18 @@ func (c *client) next() {
 	o := &op{key: w.rnd.IntN(w.profile.keys)}
 	o.partition = ring.PartitionID(o.key % w.profile.partitions)
 	if w.chance(0.15) {
-		c.table[o.partition] = w.table.current[o.partition]
+		c.refresh(o.partition)
 	}
 	switch x := w.rnd.IntN(100); {
 	case x < 40:
 		o.kind = opGet
-	case x < 80:
+	case x < 68:
 		o.kind = opPut
+		if w.profile.expires && w.chance(0.4) {
+			o.ttl = uint64(w.between(20*time.Millisecond, 1500*time.Millisecond).Milliseconds())
+		}
+	case x < 82:
+		o.kind, o.delta = opIncrement, w.rnd.Int64N(2000)-1000
 	default:
 		o.kind = opDelete
 	}
@@ -116,180 +60,167 @@ func (c *client) next() {
 			o.condition = &Condition{IfNotVersions: []uint64{c.seen[o.key]}}
 		}
 	}
-	target := w.nodeOf(c.table[o.partition].Primary)
-	if w.chance(0.03) {
-		target = pick(w, w.nodes...)
-	}
-	c.send(o, target, c.table[o.partition].Epoch)
+	c.begin(o, func() { w.after(w.between(0, 2*w.profile.think), c.next) })
 }
 
-// send hands o to a node and goes on when it is answered, or after a second.
-func (c *client) send(o *op, n *simNode, epoch ring.Epoch) {
+// begin gives o its number and sends it for the first time. then is called once, when the client goes on.
+func (c *client) begin(o *op, then func()) {
 	w := c.w
-	c.turn++
-	turn := c.turn
-	goOn := func() {
-		if c.turn == turn {
-			c.turn++
-			w.after(w.between(0, 2*w.profile.think), c.next)
-		}
-	}
-	if !n.up {
-		c.table[o.partition] = w.table.current[o.partition]
-		goOn()
-		return
-	}
 	w.ops = append(w.ops, o)
-	o.number, o.node, o.life = uint64(len(w.ops)), n, n.life
-	o.then = func(a *Answer) {
-		if a != nil && a.Verdict == NotPrimary {
-			if a.Configuration != nil {
-				c.table[o.partition] = *a.Configuration
-			} else if w.chance(0.5) {
-				c.table[o.partition] = w.table.current[o.partition]
-			}
-		}
-		if o.state == opDone {
-			c.seen[o.key] = o.out.version
-		}
-		goOn()
-	}
-	w.after(time.Second, goOn)
-	n.after(0, func() { n.serve(o, epoch) })
-}
-
-// serve is the node's part: reads happen first and ask for permission later, perhaps much later.
-func (n *simNode) serve(o *op, epoch ring.Epoch) {
-	w := n.w
+	o.number, o.w, o.known = uint64(len(w.ops)), w, c.committed[o.partition]
+	o.patience = w.now + int64(w.between(300*time.Millisecond, 3*time.Second))
 	w.stamp++
 	o.call = w.stamp
-	deadline := n.clock().add(w.between(200*time.Millisecond, 2*time.Second))
-	if o.kind == opGet {
-		n.serveGet(o, &Read{Token: o, Partition: o.partition, Epoch: epoch, Deadline: deadline, ReadAt: n.clock()})
+	c.try(o, then)
+}
+
+// refresh learns what the coordinators say; a client never goes back.
+func (c *client) refresh(p ring.PartitionID) { c.learn(&c.w.table.current[p]) }
+
+func (c *client) learn(config *ring.Partition) {
+	if config.Epoch > c.table[config.ID].Epoch {
+		c.table[config.ID] = *config
+	}
+}
+
+// try sends the next attempt to whom the client believes is the primary.
+func (c *client) try(o *op, then func()) {
+	w := c.w
+	config := c.table[o.partition]
+	n := w.nodeOf(config.Primary)
+	if w.chance(0.03) {
+		n = pick(w, w.nodes...)
+	}
+	at := &attempt{op: o, number: uint32(len(o.attempts)) + 1, node: n, life: n.life}
+	o.attempts = append(o.attempts, at)
+	at.then = func(a *Answer) { c.answered(at, a, then) }
+	if !n.up {
+		at.ended = true
+		c.refresh(o.partition)
+		c.again(o, then)
 		return
 	}
-	e := &entry.Entry{Op: entry.OpPut, Key: keyOf(o.key), WantExisted: o.existed, Attempt: 1}
-	if o.kind == opDelete {
-		e.Op = entry.OpDelete
+	w.attempts = append(w.attempts, at)
+	late := time.Duration(0)
+	if o.kind != opGet && w.chance(0.1) {
+		late = w.between(0, 600*time.Millisecond)
 	}
-	binary.LittleEndian.PutUint64(e.Request[:], o.number)
-	n.step(&Propose{
-		Token: o, Partition: o.partition, Epoch: epoch, Entry: e, Condition: o.condition, Deadline: deadline,
-		KnownCommitted: math.MaxUint64,
+	w.after(w.between(100*time.Millisecond, time.Second), func() {
+		if o.latest() == at && o.state == opPending {
+			o.uncertain = true // nobody knows what becomes of this attempt
+			c.refresh(o.partition)
+			c.again(o, then)
+		}
 	})
+	n.after(late, func() { n.serve(at, config.Epoch) })
 }
 
-func (n *simNode) serveGet(o *op, r *Read) {
-	first, then := func() { n.read(o) }, func() { n.step(r) }
-	if n.w.ablated().asksFirst {
-		first, then = then, first
+// answered is told of every attempt's end; a nil answer is a lost connection. Only the latest one's counts.
+func (c *client) answered(at *attempt, a *Answer, then func()) {
+	w, o := c.w, at.op
+	if a != nil && a.Committed > c.committed[o.partition] {
+		c.committed[o.partition] = a.Committed
 	}
-	first()
-	n.after(pick(n.w, 0, 0, 0, time.Millisecond, 20*time.Millisecond), func() {
-		if o.state != opPending {
-			return // it only waited, and has been answered
+	if o.latest() != at || o.state != opPending {
+		return
+	}
+	if a == nil {
+		o.uncertain = true
+		c.again(o, then)
+		return
+	}
+	switch a.Verdict {
+	case OK, PreconditionFailed:
+		o.end(opDone)
+		c.seen[o.key] = o.out.version
+		then()
+	case RequestTooOld:
+		if at.number != 1 {
+			w.fail("%v: attempt %d is too old: %+v", o, at.number, a)
+		}
+		o.end(opDropped)
+		w.saw(sawTooOld)
+		anew := &op{kind: o.kind, key: o.key, partition: o.partition, condition: o.condition, existed: o.existed, delta: o.delta, ttl: o.ttl}
+		c.begin(anew, then)
+	case OutcomeUnknown:
+		o.uncertain = true
+		if a.Forgotten {
+			w.saw(sawForgotten)
+			o.end(opUnknown)
+			then()
+			return
+		}
+		c.again(o, then)
+	case NotPrimary:
+		if a.Configuration != nil {
+			c.learn(a.Configuration)
+		} else if w.chance(0.5) {
+			c.refresh(o.partition)
+		}
+		c.again(o, then)
+	default:
+		c.again(o, then)
+	}
+}
+
+// again sends o once more, unless it is a read or its time is up.
+func (c *client) again(o *op, then func()) {
+	w := c.w
+	if o.kind == opGet || w.now > o.patience || c.stopped {
+		o.end(opDropped)
+		if o.uncertain {
+			o.state = opUnknown
 		}
 		then()
-		switch r.Result {
-		case ReadAllowed:
-			o.done(&Answer{Token: o, Verdict: OK})
-		case ReadRefused:
-			o.done(&r.Answer)
-		case ReadWaits:
-		default:
-			n.w.fail("read ended with %d", r.Result)
+		return
+	}
+	latest := o.latest()
+	w.after(w.between(0, 60*time.Millisecond), func() {
+		if o.latest() == latest && o.state == opPending {
+			w.saw(sawRepeat)
+			c.try(o, then)
 		}
 	})
-}
-
-// read is the local read, of applied state.
-func (n *simNode) read(o *op) {
-	v, ok := n.disk.read(o.partition, keyOf(o.key))
-	o.out = outcome{existed: ok, version: v.version, value: v.value}
-}
-
-func (w *world) answered(n *simNode, a *Answer) {
-	o, ok := a.Token.(*op)
-	if !ok {
-		w.fail("answer for %v", a.Token)
-	}
-	if o.node != n || o.life != n.life {
-		w.fail("answer of %s for a request of another", n.replica.Node)
-	}
-	o.done(a)
-}
-
-func (o *op) done(a *Answer) {
-	w := o.node.w
-	if o.state != opPending {
-		w.fail("%v answered twice, the second time %+v", o, a)
-	}
-	w.stamp++
-	o.ret = w.stamp
-	logged := o.seq != 0
-	switch a.Verdict {
-	case OK:
-		o.state = opDone
-		if o.kind != opGet {
-			o.out = outcome{version: a.Version, existed: a.Existed}
-		}
-		if logged && (a.Version != o.seq || !w.ghost.has(o.partition, o.seq, o.epoch)) {
-			w.fail("%v answered with version %d; logged as %d of epoch %v, committed: %v", o, a.Version, o.seq, o.epoch,
-				w.ghost.has(o.partition, o.seq, o.epoch))
-		}
-		if !logged && (o.kind == opPut || a.Version != 0) {
-			w.fail("%v answered %+v without having been logged", o, a)
-		}
-	case PreconditionFailed:
-		o.state = opDone
-		o.out = outcome{failed: true, version: a.Version, existed: a.Existed}
-	case OutcomeUnknown:
-		o.state = opUnknown
-		if !logged {
-			w.fail("%v has an unknown outcome and was not logged", o)
-		}
-	case NotPrimary, Busy, Unavailable, TooLate:
-		o.state = opDropped
-		if logged {
-			w.fail("%v answered %+v after it was logged", o, a)
-		}
-	default:
-		w.fail("%v answered %+v", o, a)
-	}
-	w.logf(o.node, "  answers %v: %d %+v %s", o, a.Verdict, o.out, a.Reason)
-	o.then(a)
-}
-
-// lost ends a request whose node has crashed.
-func (o *op) lost() {
-	o.state = opDropped
-	if o.seq != 0 {
-		o.state = opUnknown
-	}
-	o.then(nil)
 }
 
 // newProbe writes to one partition until a write is accepted.
 func newProbe(w *world, p ring.PartitionID, accepted *bool) *client {
-	c := &client{w: w, table: w.table.current, seen: make([]uint64, w.profile.keys)}
+	c := newClientOf(w)
 	var try func()
 	try = func() {
 		if c.stopped {
 			return
 		}
-		config := &w.table.current[p]
-		n := w.nodeOf(config.Primary)
+		c.refresh(p)
 		w.after(50*time.Millisecond, try)
-		if !n.up {
-			return
-		}
-		o := &op{key: int(p), kind: opPut, partition: p, node: n, life: n.life, then: func(a *Answer) {
-			*accepted = *accepted || a != nil && a.Verdict == OK
-		}}
-		w.ops = append(w.ops, o)
-		o.number = uint64(len(w.ops))
-		n.after(0, func() { n.serve(o, config.Epoch) })
+		o := &op{key: int(p), kind: opPut, partition: p}
+		c.begin(o, func() { *accepted = *accepted || o.state == opDone })
 	}
 	try()
 	return c
 }
+
+// newClientOf is a client that does nothing by itself.
+func newClientOf(w *world) *client {
+	return &client{
+		w: w, table: append([]ring.Partition(nil), w.table.current...), seen: make([]uint64, w.profile.keys),
+		committed: make([]uint64, w.profile.partitions),
+	}
+}
+
+func (o *op) String() string {
+	what := [...]string{"get", "put", "delete", "increment", "expiry of"}[o.kind]
+	text := fmt.Sprintf("op %d: %s k%d", o.number, what, o.key)
+	if o.kind == opIncrement {
+		text += fmt.Sprintf(" by %d", o.delta)
+	}
+	if o.ttl != 0 {
+		text += fmt.Sprintf(" for %d ms", o.ttl)
+	}
+	if c := o.condition; c != nil {
+		text += fmt.Sprintf(" if %+v", *c)
+	}
+	return text
+}
+
+func (at *attempt) String() string { return fmt.Sprintf("%v, attempt %d", at.op, at.number) }

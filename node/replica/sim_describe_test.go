@@ -76,7 +76,7 @@ func describeEntry(b []byte) string {
 	if err := entry.Decode(b, &e); err != nil {
 		return err.Error()
 	}
-	what := [...]string{"?", "no-op", "put", "delete"}[e.Op]
+	what := [...]string{"?", "no-op", "put", "delete", "expiry of"}[e.Op]
 	if e.Op != entry.OpNoop {
 		what += fmt.Sprintf(" %s by op %d", e.Key, requestNumber(e.Request))
 	}

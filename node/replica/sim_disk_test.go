@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"maps"
+	"strconv"
 
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/ring"
@@ -45,7 +46,8 @@ type simState struct {
 
 type simValue struct {
 	version uint64
-	value   uint64 // number of the operation that wrote it
+	value   int64
+	expires uint64 // Unix milliseconds; 0: never
 }
 
 func newSimDisk(w *world) *simDisk {
@@ -223,8 +225,8 @@ func (d *simDisk) apply(batch []Apply) {
 		s.applied, s.hybrid = e.Seq, e.HybridTime
 		switch e.Op {
 		case entry.OpPut:
-			s.write()[string(e.Key)] = simValue{e.Seq, requestNumber(e.Request)}
-		case entry.OpDelete:
+			s.write()[string(e.Key)] = simValue{e.Seq, numberOf(e.Value), e.Attributes.ExpiresMillis}
+		case entry.OpDelete, entry.OpExpire:
 			delete(s.write(), string(e.Key))
 		default:
 		}
@@ -240,7 +242,23 @@ func (d *simDisk) read(p ring.PartitionID, key []byte) (simValue, bool) {
 // State implements Disk.
 func (d *simDisk) State(p ring.PartitionID, key []byte, _ bool) (State, error) {
 	v, ok := d.read(p, key)
-	return State{Exists: ok, Version: v.version}, nil
+	return State{
+		Exists: ok, Version: v.version, Value: strconv.AppendInt(nil, v.value, 10), Attributes: entry.Attributes{ExpiresMillis: v.expires},
+	}, nil
+}
+
+// expired is package store's Expired.
+func (d *simDisk) expired(p ring.PartitionID, before uint64, limit int) (due []Expiring, next uint64) {
+	for i := range d.w.profile.keys {
+		switch v, ok := d.read(p, keyOf(i)); {
+		case !ok || v.expires == 0:
+		case v.expires <= before && len(due) < limit:
+			due = append(due, Expiring{Key: keyOf(i), Millis: v.expires})
+		case next == 0 || v.expires < next:
+			next = v.expires
+		}
+	}
+	return due, next
 }
 
 // Kept implements Disk.

@@ -82,6 +82,7 @@ func (n *simNode) start() {
 	n.leaving = false
 	cfg := simConfig(n.replica, n.boot)
 	cfg.MinInSync, cfg.Replicas = n.w.profile.minInSync, n.w.profile.copies
+	cfg.RequestsFor, cfg.MaxRequests = n.w.profile.remembers, n.w.profile.requests
 	core, err := New(cfg, n.disk, n.wall, n.disk.recovered(), n.clock())
 	if err != nil {
 		n.w.fail("%s does not start: %v", n.replica.Node, err)
@@ -92,6 +93,7 @@ func (n *simNode) start() {
 	n.w.without.started(n)
 	n.after(n.w.between(0, tickEvery), n.tick)
 	n.after(n.w.between(100*time.Millisecond, 2*time.Second), n.flush)
+	n.after(n.w.between(0, expireEvery), n.expire)
 	for _, l := range n.w.links[n.index] {
 		n.w.connectSoon(l)
 	}
@@ -132,9 +134,9 @@ func (n *simNode) wipe() {
 
 // hangUp ends what others have under way with n.
 func (n *simNode) hangUp() {
-	for _, o := range n.w.ops {
-		if o.state == opPending && o.node == n {
-			o.lost()
+	for _, at := range n.w.attempts {
+		if !at.ended && at.node == n {
+			at.lost()
 		}
 	}
 	for i := range n.w.nodes {
@@ -161,6 +163,20 @@ func (n *simNode) tick() {
 	n.step(&Tick{})
 	n.w.table.heartbeat(n)
 	n.after(tickEvery, n.tick)
+}
+
+const expireEvery = 250 * time.Millisecond
+
+// expire looks for keys past their expiry, as package node does.
+func (n *simNode) expire() {
+	due, before := n.core.ExpiryDue(16)
+	for _, p := range due {
+		mark, _ := n.core.AppliedMark(p)
+		ev := &Expire{Partition: p, Mark: mark}
+		ev.Keys, ev.Next = n.disk.expired(p, before, 2)
+		n.after(n.w.between(0, 5*time.Millisecond), func() { n.step(ev) })
+	}
+	n.after(expireEvery, n.expire)
 }
 
 func (n *simNode) flush() {
@@ -240,13 +256,8 @@ func (n *simNode) record(r *entry.Record) {
 	default:
 	}
 	n.disk.append(*r)
-	if r.Kind != entry.RecordEntry {
-		return
-	}
-	if id := opOf(r.Payload); id != 0 {
-		if o := n.w.ops[id-1]; o.node == n && o.life == n.life && o.seq == 0 {
-			o.partition, o.seq, o.epoch = r.Partition, r.Seq, r.Epoch
-		}
+	if r.Kind == entry.RecordEntry {
+		n.w.wasLogged(n, r)
 	}
 }
 

@@ -25,12 +25,16 @@ const (
 	sawDrop
 	sawRestore
 	sawLeft
+	sawRepeat
+	sawTooOld
+	sawForgotten
+	sawExpiry
 	sightings
 )
 
 var sightingNames = [sightings]string{
 	"crashes", "lost disks", "promotions", "handovers", "additions", "replacements", "demotions", "continued epochs",
-	"snapshots", "broken snapshots", "flips", "dropped generations", "restored coordinators", "clean stops",
+	"snapshots", "broken snapshots", "flips", "dropped generations", "restored coordinators", "clean stops", "repeats", "requests too old", "forgotten requests", "expiries",
 }
 
 func (w *world) saw(s sighting) { w.seen[s]++ }

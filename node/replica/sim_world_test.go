@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/ring"
 )
 
@@ -28,6 +27,7 @@ type world struct {
 	table     *toyCoordinator
 	clients   []*client
 	ops       []*op
+	attempts  []*attempt
 	ghost     *ghost
 	stamp     int64 // orders calls and returns exactly
 	healed    bool
@@ -80,6 +80,9 @@ type profile struct {
 	wipes, restores, supervises, mourns      bool
 	keeps                                    int // entries kept by a trim, below that
 	minInSync                                int
+	expires                                  bool          // keys have times to live
+	remembers                                time.Duration // request ids
+	requests                                 int           // remembered
 }
 
 func pick[T any](w *world, from ...T) T { return from[w.rnd.IntN(len(from))] }
@@ -110,6 +113,9 @@ func (w *world) pickProfile() profile {
 		keeps:      pick(w, 1, 1, 3, 20),
 		transfer:   pick(w, 5*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond),
 		mourns:     nodes >= 3 && w.chance(0.4),
+		expires:    w.chance(0.6),
+		remembers:  pick(w, 10*time.Second, 10*time.Second, time.Second, 100*time.Millisecond),
+		requests:   pick(w, 1<<20, 1<<20, 50, 3),
 	}
 	p.keys = p.partitions + w.rnd.IntN(2)
 	p.restores = !p.wipes && w.chance(0.5)
@@ -287,11 +293,29 @@ func (w *world) heal() {
 	}
 	// Requests live two seconds at most by a clock that may be slow; then every one of them must have been answered.
 	w.runUntil(w.now+int64(3*time.Second), nil)
-	for _, o := range w.ops {
-		if o.state == opPending && o.life == o.node.life {
-			w.fail("request %v on %s was never answered", o, o.node.replica.Node)
+	// Hybrid times may be ahead of the clocks by all that those were set back.
+	if !w.runUntil(w.now+int64(time.Minute), w.allExpired) {
+		w.fail("liveness: a minute after the last request there are still keys that expire")
+	}
+	w.runUntil(w.now+int64(time.Second), nil)
+	for _, at := range w.attempts {
+		if !at.ended && at.life == at.node.life {
+			w.fail("request %v on %s was never answered", at, at.node.replica.Node)
 		}
 	}
+}
+
+// allExpired reports whether nothing is left that expires: all times to live have passed.
+func (w *world) allExpired() bool {
+	for i := range w.table.current {
+		n := w.nodeOf(w.table.current[i].Primary)
+		for _, v := range n.disk.state[i].values {
+			if v.expires != 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // complete reports whether every live replica that should be in sync is.
@@ -336,12 +360,4 @@ func simConfig(r ring.Replica, boot uint64) Config {
 	c := DefaultConfig()
 	c.Self, c.Boot = r, boot
 	return c
-}
-
-func opOf(payload []byte) (id uint64) {
-	var e entry.Entry
-	if err := entry.Decode(payload, &e); err != nil {
-		panic(err)
-	}
-	return requestNumber(e.Request)
 }
