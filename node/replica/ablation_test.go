@@ -97,13 +97,6 @@ func forgetting(p *profile) {
 	p.requests = 1
 }
 
-// rebuilding is one in which primaries have got what they hold from snapshots.
-func rebuilding(p *profile) {
-	repeating(p)
-	p.trims, p.keeps, p.wipes = true, 1, true
-	p.transfer = 5 * time.Millisecond
-}
-
 // expiring is one in which keys expire and primaries change.
 func expiring(p *profile) {
 	deposing(p)
@@ -179,8 +172,8 @@ var ablations = []ablation{
 			}
 		}
 	}},
-	{rule: "11", what: "the lease is checked before the read", first: 2000, seeds: 4000, profile: deposing, asksFirst: true},
-	{rule: "11", what: "a read from before the opening is answered", first: 750, seeds: 4000, onBefore: func(_ *simNode, ev Event) func() {
+	{rule: "11", what: "the lease is checked before the read", seeds: 4000, profile: deposing, asksFirst: true},
+	{rule: "11", what: "a read from before the opening is answered", seeds: 4000, onBefore: func(_ *simNode, ev Event) func() {
 		if r, ok := ev.(*Read); ok {
 			r.ReadAt = math.MaxInt64
 		}
@@ -196,14 +189,14 @@ var ablations = []ablation{
 			p.grantUntil = 0
 		}
 	}},
-	{rule: "14", what: "one member's lease is enough", first: 1800, seeds: 4000, profile: deposing, onBefore: func(n *simNode, ev Event) func() {
+	{rule: "14", what: "one member's lease is enough", seeds: 4000, profile: deposing, onBefore: func(n *simNode, ev Event) func() {
 		switch ev.(type) {
 		case *Read, *Propose:
 			return lease(n, newestLease)
 		}
 		return nil
 	}},
-	{rule: "15", what: "beacons extend whatever the epoch", first: 600, seeds: 4000, profile: deposing, onFrame: func(_ *simNode, f *Frame) {
+	{rule: "15", what: "beacons extend whatever the epoch", seeds: 4000, profile: deposing, onFrame: func(_ *simNode, f *Frame) {
 		if f.BeaconAck != nil {
 			f.BeaconAck.Exceptions = nil
 		}
@@ -252,11 +245,6 @@ var ablations = []ablation{
 	{rule: "18", what: "a restarted node forgets, and believes that it has not", seeds: 2000, profile: repeating, onStart: func(n *simNode) {
 		for _, p := range n.core.all {
 			p.requests = requestIDs{}
-		}
-	}},
-	{rule: "18", what: "snapshots come without requests, and are believed to be all", seeds: 8000, profile: rebuilding, onAfter: func(n *simNode, ev Event) {
-		if ev, ok := ev.(*Installed); ok {
-			n.core.partitions[ev.Partition].requests = requestIDs{}
 		}
 	}},
 	{rule: "18", what: "a lower attempt is taken after a higher one", seeds: 4000, profile: repeating, onBefore: func(n *simNode, ev Event) func() {

@@ -12,6 +12,7 @@ import (
 type client struct {
 	w         *world
 	table     []ring.Partition // what it knows
+	stale     []ring.Partition // what it knew a while ago, which some reads go by: leases are for those
 	seen      []uint64         // newest version of each key that it was told of
 	committed []uint64         // newest commit point of each partition that it was told of
 	stopped   bool
@@ -34,15 +35,18 @@ func (c *client) next() {
 	if w.chance(0.15) {
 		c.refresh(o.partition)
 	}
+	if w.chance(0.1) {
+		c.stale[o.partition] = c.table[o.partition]
+	}
 	switch x := w.rnd.IntN(100); {
-	case x < 40:
+	case x < 45:
 		o.kind = opGet
-	case x < 68:
+	case x < 72:
 		o.kind = opPut
 		if w.profile.expires && w.chance(0.4) {
 			o.ttl = uint64(w.between(20*time.Millisecond, 1500*time.Millisecond).Milliseconds())
 		}
-	case x < 82:
+	case x < 84:
 		o.kind, o.delta = opIncrement, w.rnd.Int64N(2000)-1000
 	default:
 		o.kind = opDelete
@@ -87,6 +91,9 @@ func (c *client) learn(config *ring.Partition) {
 func (c *client) try(o *op, then func()) {
 	w := c.w
 	config := c.table[o.partition]
+	if o.kind == opGet && w.chance(0.5) {
+		config = c.stale[o.partition]
+	}
 	n := w.nodeOf(config.Primary)
 	if w.chance(0.03) {
 		n = pick(w, w.nodes...)
@@ -203,7 +210,8 @@ func newProbe(w *world, p ring.PartitionID, accepted *bool) *client {
 // newClientOf is a client that does nothing by itself.
 func newClientOf(w *world) *client {
 	return &client{
-		w: w, table: append([]ring.Partition(nil), w.table.current...), seen: make([]uint64, w.profile.keys),
+		w: w, table: append([]ring.Partition(nil), w.table.current...),
+		stale: append([]ring.Partition(nil), w.table.current...), seen: make([]uint64, w.profile.keys),
 		committed: make([]uint64, w.profile.partitions),
 	}
 }
