@@ -34,4 +34,7 @@
 //	14     a lease needs every in-sync member (leaseHolds)
 //	15     a beacon credits only what it listed, at the epoch it listed, from the sender's memory (receiveBeaconAck)
 //	17     answers show committed state: a failed condition waits for what it was judged by, and for the lease (failed)
+//	18     repeats under one id execute once: what was logged is answered as the first time, what cannot be known is not
+//	       executed, and no attempt after a later one (ids.go)
+//	19     a key is gone when the log says so, whatever clocks say (expiry.go); hybrid time never falls along a log (append)
 package replica

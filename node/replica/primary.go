@@ -323,6 +323,7 @@ func (c *Core) advanceCommit(p *partition) {
 func (c *Core) openIfReady(p *partition) {
 	if p.role == roleOpening && p.applied >= p.openSeq && c.canAck(p) && c.now >= p.grantUntil {
 		p.role, p.openedAt = rolePrimary, c.now
+		p.expiresFrom = 0 // as a backup it left what was due to the primary
 		c.changed(p)
 	}
 }

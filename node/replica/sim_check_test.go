@@ -192,9 +192,10 @@ func (g *ghost) opensBy(n *simNode, p *partition) {
 	}
 }
 
-// keeps reports whether n must hold what is committed: it is in sync by the newest decision.
+// keeps reports whether n must hold what is committed: it is in sync by the newest decision, which a coordinator that was
+// restored and is still asking around does not know.
 func (g *ghost) keeps(n *simNode, p ring.PartitionID) bool {
-	return g.w.table.current[p].IsInSync(n.replica)
+	return g.w.table.answered == nil && g.w.table.current[p].IsInSync(n.replica)
 }
 
 // truncated: no replica voids a committed entry.

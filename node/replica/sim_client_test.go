@@ -16,7 +16,6 @@ type client struct {
 	seen      []uint64         // newest version of each key that it was told of
 	committed []uint64         // newest commit point of each partition that it was told of
 	stopped   bool
-	turn      int
 }
 
 func newClient(w *world) *client {
