@@ -84,6 +84,13 @@ func deposing(p *profile) {
 	p.minInSync = 2
 }
 
+// hasty is one in which a new primary opens soon after it has restarted, when grants from before may still be in use.
+func hasty(p *profile) {
+	deposing(p)
+	p.configure, p.sync, p.delay, p.lateChance = 50*time.Millisecond, time.Millisecond, time.Millisecond, 0
+	p.supervises = false
+}
+
 // repeating is a profile in which clients often send again what has been logged.
 func repeating(p *profile) {
 	deposing(p)
@@ -172,7 +179,7 @@ var ablations = []ablation{
 			}
 		}
 	}},
-	{rule: "11", what: "the lease is checked before the read", seeds: 4000, profile: deposing, asksFirst: true},
+	{rule: "11", what: "the lease is checked before the read", seeds: 4000, profile: hasty, asksFirst: true},
 	{rule: "11", what: "a read from before the opening is answered", seeds: 4000, onBefore: func(_ *simNode, ev Event) func() {
 		if r, ok := ev.(*Read); ok {
 			r.ReadAt = math.MaxInt64
@@ -184,7 +191,7 @@ var ablations = []ablation{
 			p.grantUntil = min(p.grantUntil, n.assumed)
 		}
 	}},
-	{rule: "13", what: "a restarted replica assumes no grant", first: 8800, seeds: 6000, profile: deposing, onStart: func(n *simNode) {
+	{rule: "13", what: "a restarted replica assumes no grant", seeds: 6000, profile: hasty, onStart: func(n *simNode) {
 		for _, p := range n.core.all {
 			p.grantUntil = 0
 		}
@@ -196,12 +203,12 @@ var ablations = []ablation{
 		}
 		return nil
 	}},
-	{rule: "15", what: "beacons extend whatever the epoch", seeds: 4000, profile: deposing, onFrame: func(_ *simNode, f *Frame) {
+	{rule: "15", what: "beacons extend whatever the epoch", seeds: 4000, profile: hasty, onFrame: func(_ *simNode, f *Frame) {
 		if f.BeaconAck != nil {
 			f.BeaconAck.Exceptions = nil
 		}
 	}},
-	{rule: "17", what: "a failed condition needs no lease", first: 3200, seeds: 4000, profile: deposing, onBefore: func(n *simNode, ev Event) func() {
+	{rule: "17", what: "a failed condition needs no lease", seeds: 4000, profile: hasty, onBefore: func(n *simNode, ev Event) func() {
 		if _, ok := ev.(*Propose); ok {
 			return lease(n, func(*partition) Time { return math.MaxInt64 })
 		}
