@@ -148,7 +148,9 @@ func TestRestartAll(t *testing.T) {
 }
 
 // copiesAgree reports whether each partition's three copies have the same content.
-func copiesAgree(t *testing.T, cl *client.Client) bool {
+func copiesAgree(t *testing.T, cl *client.Client) bool { return copiesAgreeOn(t, cl, small.Partitions) }
+
+func copiesAgreeOn(t *testing.T, cl *client.Client, partitions uint32) bool {
 	copies := cl.CountCopies(t.Context())
 	first := map[uint32]uint64{}
 	found := map[uint32]int{}
@@ -167,7 +169,7 @@ func copiesAgree(t *testing.T, cl *client.Client) bool {
 			return false
 		}
 	}
-	return len(found) == int(small.Partitions)
+	return len(found) == int(partitions)
 }
 
 // TestConcurrentCAS counts with compare-and-set from many goroutines: every success is one step.
