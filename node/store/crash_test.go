@@ -47,18 +47,18 @@ func TestCrash(t *testing.T) {
 	}
 	cuts, rounds, flipped := 0, 0, 0
 	for begun := time.Now(); time.Since(begun) < limit && !t.Failed(); rounds++ {
-		n, f := crashChain(t, seed+uint64(rounds))
+		n, f := crashChain(t, seed+uint64(rounds), begun.Add(limit))
 		cuts, flipped = cuts+n, flipped+f
 	}
 	t.Logf("%d cuts in %d chains of crashes, %d of them after a snapshot was installed", cuts, rounds, flipped)
 }
 
 // crashChain begins with an empty disk and lets one incarnation of the store follow the other, each on what a cut of the
-// one before left.
-func crashChain(t *testing.T, seed uint64) (cuts, flipped int) {
+// one before left, until four of them or the time are over.
+func crashChain(t *testing.T, seed uint64, until time.Time) (cuts, flipped int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	on := &wreck{fs: vfs.NewCrashableMem(), before: model{}}
-	for incarnation := 0; incarnation < 4 && !t.Failed(); incarnation++ {
+	for incarnation := 0; incarnation < 4 && !t.Failed() && (incarnation == 0 || time.Now().Before(until)); incarnation++ {
 		w := newWorkload(rng, seed, on)
 		wrecks := w.run(t)
 		cuts += len(wrecks)
