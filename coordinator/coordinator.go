@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -32,10 +33,12 @@ type Coordinator struct {
 	trouble   string                 // what the leader last failed at; used by its goroutine alone
 	allWell   uint64                 // version of a table all of whose disks are there; used by the leader's goroutine alone
 	repaired  repaired               // used by the leader's goroutine alone
-	look      chan struct{}          // asks the leader to look around now
-	calls     chan struct{}          // one for each unary call in flight
-	watchers  chan struct{}          // one for each watcher
-	stopping  chan struct{}          // closed when Run begins to stop
+	// setBackSaid is when noticeSetBack last complained; used by the leader's goroutine alone.
+	setBackSaid time.Time
+	look        chan struct{} // asks the leader to look around now
+	calls       chan struct{} // one for each unary call in flight
+	watchers    chan struct{} // one for each watcher
+	stopping    chan struct{} // closed when Run begins to stop
 }
 
 // New checks the configuration and registers metrics; it starts nothing and touches no disk.

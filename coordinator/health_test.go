@@ -310,3 +310,22 @@ func TestNewRolesAreForThoseThatCanTakeThem(t *testing.T) {
 	v = h.view(table.WithMember(table.Version+1, restarted), gossipAlive, after(30))
 	require.True(t, v.mayLead(&restarted))
 }
+
+func TestCoordinatorsThatWereSetBack(t *testing.T) {
+	table := formedScribe(t).state.table
+	h := listener()
+	ahead := func(r *kringv1.HeartbeatRequest) { r.PartitionsAhead = 3 }
+	beats(t, h, 0, 2800, ahead, 1, 2)
+	beats(t, h, 0, 2800, nil, 3, 4)
+	none, copies := h.setBack(table, after(2900))
+	require.Empty(t, none, "a node may learn of a decision before it has the table")
+	require.Zero(t, copies)
+	beats(t, h, 3000, 3000, nil, 2)
+	beats(t, h, 3000, 6400, ahead, 1)
+	beats(t, h, 3200, 6400, ahead, 2)
+	nodes, copies := h.setBack(table, after(6000))
+	require.Equal(t, []string{"n1"}, nodes, "without a break")
+	require.Equal(t, 3, copies)
+	nodes, _ = h.setBack(table, after(10_000))
+	require.Empty(t, nodes, "who is silent says nothing")
+}

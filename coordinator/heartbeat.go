@@ -38,6 +38,8 @@ type beat struct {
 	diskProgress uint64
 	skew         time.Duration // its wall clock minus ours, with the way here
 	leaving      bool
+	ahead        uint32                    // copies whose epoch is above the table's
+	aheadSince   time.Time                 // zero: there are none
 	stuck        time.Time                 // its disk has completed no sync since, while records waited; zero: it has
 	silent       map[ring.NodeID]time.Time // whom it cannot reach, and since when it says so
 }
@@ -130,12 +132,13 @@ func (h *heartbeats) heard(req *kringv1.HeartbeatRequest, now time.Time) error {
 	if req.GetUnixNanos() != 0 {
 		b.skew = time.Duration(req.GetUnixNanos() - now.UnixNano())
 	}
+	b.ahead = req.GetPartitionsAhead()
 	h.goOn(&b, req)
 	h.nodes[ring.NodeID(req.GetId())] = b
 	return nil
 }
 
-// goOn takes over from the heartbeat before what lasts: since when the disk hangs, and others are silent. After a gap it
+// goOn takes over from the heartbeat before what lasts: since when the disk hangs, others are silent, and epochs ahead. After a gap it
 // counts anew, since who is not heard cannot be asked.
 func (h *heartbeats) goOn(b *beat, req *kringv1.HeartbeatRequest) {
 	before, ok := h.nodes[ring.NodeID(req.GetId())]
@@ -145,6 +148,11 @@ func (h *heartbeats) goOn(b *beat, req *kringv1.HeartbeatRequest) {
 	if req.GetDiskWaiting() && before.diskProgress == b.diskProgress {
 		if b.stuck = before.stuck; b.stuck.IsZero() {
 			b.stuck = before.at
+		}
+	}
+	if b.ahead > 0 {
+		if b.aheadSince = before.aheadSince; b.aheadSince.IsZero() {
+			b.aheadSince = b.at
 		}
 	}
 	for _, id := range req.GetSilentPeers() {
@@ -255,6 +263,23 @@ func (h *heartbeats) node(m *ring.Member) (beat, bool) {
 	defer h.mu.Unlock()
 	b, ok := h.nodes[m.Node]
 	return b, ok && b.boot == m.Boot
+}
+
+// setBack lists the members that have held copies of higher epochs than the table's for hungAfter, although they have the
+// table: what they follow was decided, and these coordinators do not know of it. It can only be that their state was set
+// back, by a restored backup say.
+func (h *heartbeats) setBack(t *ring.Table, now time.Time) (nodes []string, copies int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range t.Members {
+		m := &t.Members[i]
+		b, ok := h.nodes[m.Node]
+		if ok && b.boot == m.Boot && b.ahead > 0 && now.Sub(b.aheadSince) >= h.hungAfter && h.heardWithin(m, h.silentAfter, now) {
+			nodes = append(nodes, string(m.Node))
+			copies += int(b.ahead)
+		}
+	}
+	return nodes, copies
 }
 
 // gatewayList is sorted by id.

@@ -121,7 +121,8 @@ func (c *Coordinator) lookAround(now time.Time) {
 		name string
 		do   func(time.Time) error
 	}{{"give the cluster its id", c.mint}, {"lay the cluster out", c.form}, {"fail over", c.failOver},
-		{"mark members", c.markMembers}, {"repair", c.repair}, {"even out who leads", c.handOver}} {
+		{"mark members", c.markMembers}, {"repair", c.repair}, {"even out who leads", c.handOver},
+		{"compare epochs", c.noticeSetBack}} {
 		if err := step.do(now); err != nil {
 			if trouble := step.name + ": " + err.Error(); c.consensus.leading() && trouble != c.trouble {
 				c.cfg.Logger.Warn("could not "+step.name, "error", err)

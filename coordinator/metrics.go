@@ -21,6 +21,7 @@ type metrics struct {
 	changes   *prometheus.CounterVec // by asker and code
 	failovers prometheus.Counter
 	handovers prometheus.Counter
+	ahead     prometheus.Gauge
 	detected  prometheus.Histogram   // seconds of silence before a failover
 	calls     *prometheus.CounterVec // by method and code
 	sampled   []prometheus.Collector // read when scraped
@@ -52,6 +53,7 @@ func newMetrics(c *Coordinator) *metrics {
 	m.handovers = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: ns, Subsystem: sub, Name: "handovers_total", Help: "Partitions whose lead was handed over because the leader asked for it.",
 	})
+	m.ahead = prometheus.NewGauge(opts("copies_ahead", "Copies on nodes whose epoch is above the table's for long: the coordinators were set back."))
 	m.detected = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: ns, Subsystem: sub, Name: "failover_silence_seconds", Help: "How long a failed node had been silent when it was failed over.",
 		Buckets: []float64{0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 10},
@@ -86,7 +88,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 		return nil
 	}
 	var errs []error
-	for _, c := range append([]prometheus.Collector{m.watchers, m.inFlight, m.forwarded, m.proposals, m.changes, m.failovers, m.handovers, m.detected, m.calls, m.decided}, m.sampled...) {
+	for _, c := range append([]prometheus.Collector{m.watchers, m.inFlight, m.forwarded, m.proposals, m.changes, m.failovers, m.handovers, m.ahead, m.detected, m.calls, m.decided}, m.sampled...) {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

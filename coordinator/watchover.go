@@ -7,6 +7,8 @@ import (
 	"github.com/kringdb/kring/ring"
 )
 
+const setBackEvery = time.Minute // between two complaints
+
 // The leader's steps that keep partitions alive. Each looks at the newest table and has it decided what the pure functions
 // failover, stateChanges, repair and ring.Leaders say.
 
@@ -51,6 +53,20 @@ func (c *Coordinator) markMembers(now time.Time) error {
 		SetMemberStates: &kringv1.SetMemberStatesCommand{Changes: changes},
 	}})
 	return err
+}
+
+// noticeSetBack says loudly, now and then, that nodes know of decisions that these coordinators do not.
+func (c *Coordinator) noticeSetBack(now time.Time) error {
+	nodes, copies := c.beats.setBack(c.feed.table(), now)
+	c.metrics.ahead.Set(float64(copies))
+	if copies == 0 || now.Sub(c.setBackSaid) < setBackEvery {
+		return nil
+	}
+	c.setBackSaid = now
+	c.cfg.Logger.Error("nodes follow configurations that these coordinators never decided: has their state been restored from a "+
+		"backup? Those copies refuse to go back and serve nothing; restore the newest state of the coordinators",
+		"nodes", nodes, "copies", copies)
+	return nil
 }
 
 // preferredOf is the preferred owners, nil where there are none since every node drains: no reason not to go on.
