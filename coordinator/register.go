@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"strings"
 
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
@@ -14,12 +15,12 @@ import (
 // register records a node's start. A disk is recognised by its store id, a start by its boot count:
 //
 //   - a new node is added;
-//   - a known disk with a higher boot count is a restart: the member is updated, and the epoch of every partition that it
-//     leads is raised in the same step, since a restarted primary never goes on in an epoch of which it may have forgotten
-//     part;
-//   - a known disk with the same boot count, and everything else the same, the random id of the start too, is a repeat of a call
-//     whose answer was lost;
-//   - a known disk otherwise is a copy, or was set back: refused;
+//   - a known disk with a higher boot count that remembers its newest accepted start is a restart: the member is updated, and
+//     the epoch of every partition that it leads is raised in the same step, since a restarted primary never goes on in an
+//     epoch of which it may have forgotten part;
+//   - a known disk with the same boot count, and everything else the same, is a repeat of a call whose answer was lost;
+//   - a known disk otherwise is a copy, or was set back: refused. Its boot count alone does not tell, since a copy that is
+//     started often enough catches up; so every start has a random number (store.Starts);
 //   - another disk under a known name is a stranger: it is taken in the place of the old one where every partition that has the
 //     old one in sync has another living copy, and the old one is retired;
 //   - a retired disk is refused for ever: it lacks what was written since.
@@ -58,7 +59,7 @@ func (s *state) register(index uint64, now int64, c *kringv1.RegisterMemberComma
 	if old.Store != m.Store {
 		return s.replaceStore(index, now, old, m, c.GetMayReplace())
 	}
-	return s.restart(index, now, old, m)
+	return s.restart(index, now, old, m, c.GetStartsBefore())
 }
 
 func (s *state) checkCluster(id string) error {
@@ -114,7 +115,7 @@ func nodesOf(set []ring.Replica) string {
 	return strings.Join(ids, ", ")
 }
 
-func (s *state) restart(index uint64, now int64, old *ring.Member, m ring.Member) error {
+func (s *state) restart(index uint64, now int64, old *ring.Member, m ring.Member, startsBefore []uint64) error {
 	if m.Boot <= old.Boot {
 		repeat := *old
 		repeat.State = m.State
@@ -124,6 +125,10 @@ func (s *state) restart(index uint64, now int64, old *ring.Member, m ring.Member
 		return kverr.Newf(kverr.WrongStore, "node %s starts for the %d. time by its data directory, but the %d. start is known: the "+
 			"directory is a copy or was set back; start the original, or give this one a new id and an empty directory",
 			m.Node, m.Boot, old.Boot)
+	}
+	if old.Start != 0 && !slices.Contains(startsBefore, old.Start) {
+		return kverr.Newf(kverr.WrongStore, "the data directory of node %s (store %x) knows nothing of its newest start: it is a copy or "+
+			"was set back, and lacks what was written since; start the original, or empty this one", m.Node, uint64(m.Store))
 	}
 	reopened, err := s.reopen(m.Replica())
 	if err != nil {

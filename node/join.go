@@ -38,12 +38,13 @@ func (n *Node) join(ctx context.Context) error {
 func (n *Node) register(ctx context.Context) error {
 	identity := n.cfg.Store.Identity()
 	n.log.Info("registering", "store", fmt.Sprintf("%x", uint64(identity.Store)), "boot", identity.Boot)
+	start, before := n.cfg.Store.Starts()
 	resp, err := n.coordinators.Register(ctx, &kringv1.RegisterRequest{
 		Member: ringpb.FromMember(&ring.Member{
-			Node: n.cfg.ID, Store: identity.Store, Boot: identity.Boot, Start: n.start,
+			Node: n.cfg.ID, Store: identity.Store, Boot: identity.Boot, Start: start,
 			Address: n.cfg.AdvertiseAddress, Zone: n.cfg.Zone, Weight: n.cfg.Weight, State: ring.MemberUp,
 		}),
-		ClusterId: identity.ClusterID,
+		ClusterId: identity.ClusterID, StartsBefore: before,
 	})
 	if err != nil {
 		return fmt.Errorf("node: the cluster refuses %s: %w", n.cfg.ID, err)

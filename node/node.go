@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +29,6 @@ type Node struct {
 	engine  *engine
 
 	coordinators *client.Coordinators
-	start        uint64 // random, of this start
 
 	inFlight      atomic.Int64
 	inFlightBytes atomic.Int64
@@ -74,7 +72,6 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("node", cfg.ID), sending: make(chan struct{}, maxTransfers),
 		beat: make(chan struct{}, 1), halted: make(chan struct{}), drained: make(chan struct{}, 1),
-		start: rand.Uint64(),
 	}
 	n.changer, n.fetcher = newChanger(n), newFetcher(n)
 	var err error

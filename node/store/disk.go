@@ -18,6 +18,7 @@ import (
 // disk is the store on a file system. Its directory:
 //
 //	IDENTITY   who this is (identity.go)
+//	STARTS     when it was last accepted by its cluster, and opened since (starts.go)
 //	QUARANTINED, quarantine-N/   of stores that were damaged (quarantine.go)
 //	LOCK       held while a process has the directory open
 //	RESERVE    space set aside for a start on a full disk (ballast.go)
@@ -47,6 +48,7 @@ type disk struct {
 
 	identityMu sync.Mutex
 	identity   Identity
+	starts     starts
 
 	flusher flusher
 	space   space
@@ -71,7 +73,8 @@ var _ Store = (*disk)(nil)
 // New opens the store in dir, which is made if it does not exist, and counts the start. It returns ErrForeign if the
 // directory belongs to a node other than options.Node, ErrCorrupt if what was synced is not all there, and ErrQuarantined
 // if that was found before (OpenOrReplace). Nothing else may have the directory open. Files of a store are not meant to be
-// copied or restored: a copy that is behind is refused by the cluster because of its boot count.
+// copied or restored: one that is behind is refused by the cluster, which knows the newest
+// start of each (Starts).
 func New(dir string, options Options) (_ Store, err error) {
 	if err := options.Validate(); err != nil {
 		return nil, err
@@ -144,6 +147,9 @@ func (d *disk) load() error {
 		err = d.recover()
 	}
 	if err != nil {
+		return err
+	}
+	if d.starts, err = newStart(d.options.FS, d.dir); err != nil {
 		return err
 	}
 	id.Boot++

@@ -97,6 +97,9 @@ func (m *memory) SetClusterID(id string) error {
 	return nil
 }
 
+// Starts implements Store: a memory is opened once.
+func (m *memory) Starts() (own uint64, before []uint64) { return 1, nil }
+
 func (m *memory) Recovered() []entry.Recovered { return nil }
 
 func (m *memory) Start(onSynced func(Position, error)) {

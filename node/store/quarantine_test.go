@@ -121,7 +121,7 @@ func TestQuarantineKeepsTwo(t *testing.T) {
 	names, err := fs.List("node")
 	require.NoError(t, err)
 	slices.Sort(names)
-	require.Equal(t, []string{"IDENTITY", "LOCK", "data", "log", "quarantine-1", "quarantine-5"}, names)
+	require.Equal(t, []string{"IDENTITY", "LOCK", "STARTS", "data", "log", "quarantine-1", "quarantine-5"}, names)
 	requireAside(t, fs, "node/quarantine-1", old)
 }
 

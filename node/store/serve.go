@@ -35,20 +35,7 @@ func (d *disk) Identity() Identity {
 func (d *disk) SetClusterID(id string) error {
 	d.identityMu.Lock()
 	defer d.identityMu.Unlock()
-	switch d.identity.ClusterID {
-	case id:
-		return nil
-	case "":
-	default:
-		return fmt.Errorf("%w: %s is of cluster %q, not %q", ErrForeign, d.dir, d.identity.ClusterID, id)
-	}
-	next := d.identity
-	next.ClusterID = id
-	if err := writeIdentity(d.options.FS, d.dir, next); err != nil {
-		return err
-	}
-	d.identity = next
-	return nil
+	return d.accept(id)
 }
 
 func (d *disk) Recovered() []entry.Recovered { return d.recovered }

@@ -93,8 +93,13 @@ type Stats struct {
 // where order matters (records of one partition), and so must Apply calls.
 type Store interface {
 	Identity() Identity
-	// SetClusterID records the cluster that accepted this node; durable on return. ErrForeign if another is recorded.
+	// SetClusterID records the cluster that has accepted this opening of the store; durable on return. ErrForeign if another
+	// is recorded.
 	SetClusterID(id string) error
+	// Starts are random numbers, never zero: own is this opening's; before are those of the openings since the last one that
+	// was accepted (SetClusterID), which is the first of them. A directory that was copied or set back lacks what its cluster
+	// accepted since.
+	Starts() (own uint64, before []uint64)
 	// Recovered is what Open found, in partition order; partitions without a trace are absent.
 	Recovered() []entry.Recovered
 

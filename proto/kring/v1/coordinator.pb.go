@@ -123,10 +123,13 @@ func (PartitionProblem_Kind) EnumDescriptor() ([]byte, []int) {
 }
 
 type RegisterRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`       // empty on a fresh data directory
-	GatewayHttp   string                 `protobuf:"bytes,3,opt,name=gateway_http,json=gatewayHttp,proto3" json:"gateway_http,omitempty"` // the HTTP address if a gateway runs in the same process
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Member      *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	ClusterId   string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`       // empty on a fresh data directory
+	GatewayHttp string                 `protobuf:"bytes,3,opt,name=gateway_http,json=gatewayHttp,proto3" json:"gateway_http,omitempty"` // the HTTP address if a gateway runs in the same process
+	// Random ids of the starts since the last one that the node knows to have been accepted, with that one (Member.start_id). A
+	// data directory that was copied or set back does not know the newest that was accepted, and is refused for it.
+	StartsBefore  []uint64 `protobuf:"fixed64,4,rep,packed,name=starts_before,json=startsBefore,proto3" json:"starts_before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -180,6 +183,13 @@ func (x *RegisterRequest) GetGatewayHttp() string {
 		return x.GatewayHttp
 	}
 	return ""
+}
+
+func (x *RegisterRequest) GetStartsBefore() []uint64 {
+	if x != nil {
+		return x.StartsBefore
+	}
+	return nil
 }
 
 type RegisterResponse struct {
@@ -1767,12 +1777,13 @@ var File_kring_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
-	"\x1akring/v1/coordinator.proto\x12\bkring.v1\x1a\x14kring/v1/error.proto\x1a\x13kring/v1/ring.proto\"}\n" +
+	"\x1akring/v1/coordinator.proto\x12\bkring.v1\x1a\x14kring/v1/error.proto\x1a\x13kring/v1/ring.proto\"\xa2\x01\n" +
 	"\x0fRegisterRequest\x12(\n" +
 	"\x06member\x18\x01 \x01(\v2\x10.kring.v1.MemberR\x06member\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12!\n" +
-	"\fgateway_http\x18\x03 \x01(\tR\vgatewayHttp\"V\n" +
+	"\fgateway_http\x18\x03 \x01(\tR\vgatewayHttp\x12#\n" +
+	"\rstarts_before\x18\x04 \x03(\x06R\fstartsBefore\"V\n" +
 	"\x10RegisterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12#\n" +

@@ -230,7 +230,8 @@ type RegisterMemberCommand struct {
 	Member    *Member                `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`                        // its state is ignored
 	// Another disk under a known name takes the old one's place where no partition needs the old one for its last living copy.
 	// False in logs of releases that took it only where the node had no copies.
-	MayReplace    bool `protobuf:"varint,3,opt,name=may_replace,json=mayReplace,proto3" json:"may_replace,omitempty"`
+	MayReplace    bool     `protobuf:"varint,3,opt,name=may_replace,json=mayReplace,proto3" json:"may_replace,omitempty"`
+	StartsBefore  []uint64 `protobuf:"fixed64,4,rep,packed,name=starts_before,json=startsBefore,proto3" json:"starts_before,omitempty"` // as in RegisterRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,6 +285,13 @@ func (x *RegisterMemberCommand) GetMayReplace() bool {
 		return x.MayReplace
 	}
 	return false
+}
+
+func (x *RegisterMemberCommand) GetStartsBefore() []uint64 {
+	if x != nil {
+		return x.StartsBefore
+	}
+	return nil
 }
 
 // FormClusterCommand lays the cluster out. The leader computes the table, so that placement may improve between releases
@@ -767,13 +775,14 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x11change_partitions\x18\a \x01(\v2!.kring.v1.ChangePartitionsCommandH\x00R\x10changePartitionsB\t\n" +
 	"\acommand\"D\n" +
 	"\x12MintClusterCommand\x12.\n" +
-	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"\x81\x01\n" +
+	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"\xa6\x01\n" +
 	"\x15RegisterMemberCommand\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12(\n" +
 	"\x06member\x18\x02 \x01(\v2\x10.kring.v1.MemberR\x06member\x12\x1f\n" +
 	"\vmay_replace\x18\x03 \x01(\bR\n" +
-	"mayReplace\"I\n" +
+	"mayReplace\x12#\n" +
+	"\rstarts_before\x18\x04 \x03(\x06R\fstartsBefore\"I\n" +
 	"\x12FormClusterCommand\x123\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2\x13.kring.v1.PartitionR\n" +

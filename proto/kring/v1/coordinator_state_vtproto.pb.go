@@ -278,6 +278,15 @@ func (m *RegisterMemberCommand) MarshalToSizedBufferVT(dAtA []byte) (int, error)
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.StartsBefore) > 0 {
+		for iNdEx := len(m.StartsBefore) - 1; iNdEx >= 0; iNdEx-- {
+			i -= 8
+			binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.StartsBefore[iNdEx]))
+		}
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.StartsBefore)*8))
+		i--
+		dAtA[i] = 0x22
+	}
 	if m.MayReplace {
 		i--
 		if m.MayReplace {
@@ -898,6 +907,9 @@ func (m *RegisterMemberCommand) SizeVT() (n int) {
 	}
 	if m.MayReplace {
 		n += 2
+	}
+	if len(m.StartsBefore) > 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(len(m.StartsBefore)*8)) + len(m.StartsBefore)*8
 	}
 	n += len(m.unknownFields)
 	return n
@@ -1596,6 +1608,58 @@ func (m *RegisterMemberCommand) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.MayReplace = bool(v != 0)
+		case 4:
+			if wireType == 1 {
+				var v uint64
+				if (iNdEx + 8) > l {
+					return io.ErrUnexpectedEOF
+				}
+				v = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+				iNdEx += 8
+				m.StartsBefore = append(m.StartsBefore, v)
+			} else if wireType == 2 {
+				var packedLen int
+				for shift := uint(0); ; shift += 7 {
+					if shift >= 64 {
+						return protohelpers.ErrIntOverflow
+					}
+					if iNdEx >= l {
+						return io.ErrUnexpectedEOF
+					}
+					b := dAtA[iNdEx]
+					iNdEx++
+					packedLen |= int(b&0x7F) << shift
+					if b < 0x80 {
+						break
+					}
+				}
+				if packedLen < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				postIndex := iNdEx + packedLen
+				if postIndex < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				if postIndex > l {
+					return io.ErrUnexpectedEOF
+				}
+				var elementCount int
+				elementCount = packedLen / 8
+				if elementCount != 0 && len(m.StartsBefore) == 0 {
+					m.StartsBefore = make([]uint64, 0, elementCount)
+				}
+				for iNdEx < postIndex {
+					var v uint64
+					if (iNdEx + 8) > l {
+						return io.ErrUnexpectedEOF
+					}
+					v = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+					iNdEx += 8
+					m.StartsBefore = append(m.StartsBefore, v)
+				}
+			} else {
+				return fmt.Errorf("proto: wrong wireType = %d for field StartsBefore", wireType)
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -3232,6 +3296,58 @@ func (m *RegisterMemberCommand) UnmarshalVTUnsafe(dAtA []byte) error {
 				}
 			}
 			m.MayReplace = bool(v != 0)
+		case 4:
+			if wireType == 1 {
+				var v uint64
+				if (iNdEx + 8) > l {
+					return io.ErrUnexpectedEOF
+				}
+				v = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+				iNdEx += 8
+				m.StartsBefore = append(m.StartsBefore, v)
+			} else if wireType == 2 {
+				var packedLen int
+				for shift := uint(0); ; shift += 7 {
+					if shift >= 64 {
+						return protohelpers.ErrIntOverflow
+					}
+					if iNdEx >= l {
+						return io.ErrUnexpectedEOF
+					}
+					b := dAtA[iNdEx]
+					iNdEx++
+					packedLen |= int(b&0x7F) << shift
+					if b < 0x80 {
+						break
+					}
+				}
+				if packedLen < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				postIndex := iNdEx + packedLen
+				if postIndex < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				if postIndex > l {
+					return io.ErrUnexpectedEOF
+				}
+				var elementCount int
+				elementCount = packedLen / 8
+				if elementCount != 0 && len(m.StartsBefore) == 0 {
+					m.StartsBefore = make([]uint64, 0, elementCount)
+				}
+				for iNdEx < postIndex {
+					var v uint64
+					if (iNdEx + 8) > l {
+						return io.ErrUnexpectedEOF
+					}
+					v = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+					iNdEx += 8
+					m.StartsBefore = append(m.StartsBefore, v)
+				}
+			} else {
+				return fmt.Errorf("proto: wrong wireType = %d for field StartsBefore", wireType)
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
