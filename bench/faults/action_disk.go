@@ -138,7 +138,7 @@ func notUp(ctx context.Context, s *strike) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
-	return !node.Up, fmt.Sprintf("%s is up: %t", s.targets[0], node.Up), nil
+	return !node.Up, fmt.Sprintf("%s with %d copies, %d of which it leads, is up: %t", s.targets[0], node.Copies, node.Primaries, node.Up), nil
 }
 
 // refused proves that none of the targets serves with what it was given: each has ended or is not taken for up.

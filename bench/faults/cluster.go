@@ -55,6 +55,8 @@ const (
 type NodeState struct {
 	Up    bool
 	Store string // id of the store that it has now; a new one: its data were thrown away
+	// Copies and Primaries are how many partitions it has a copy of, and leads, by the table.
+	Copies, Primaries int
 }
 
 // Network cuts links between members; optional.

@@ -219,7 +219,7 @@ func (c *Cluster) Node(ctx context.Context, id string) (faults.NodeState, error)
 	}
 	for i := range members.Nodes {
 		if n := &members.Nodes[i]; n.Node == id {
-			return faults.NodeState{Up: n.State == "up", Store: n.Store}, nil
+			return faults.NodeState{Up: n.State == "up", Store: n.Store, Copies: n.Copies, Primaries: n.Primaries}, nil
 		}
 	}
 	return faults.NodeState{}, fmt.Errorf("no member is called %s", id)
