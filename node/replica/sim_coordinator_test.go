@@ -112,8 +112,14 @@ func (t *toyCoordinator) decide(next ring.Partition) {
 	}
 }
 
-// try decides a change if the rules allow it.
+// try is a change of the coordinator's own: that current came of a release says nothing of its primary.
 func (t *toyCoordinator) try(current, desired ring.Partition) {
+	desired.Released = false
+	t.allow(current, desired)
+}
+
+// allow decides a change if the rules allow it.
+func (t *toyCoordinator) allow(current, desired ring.Partition) {
 	if !t.decides() || t.intact(&desired) < min(t.w.profile.minInSync, t.intact(&current)) {
 		return // a disk that is known to be lost is no copy
 	}
@@ -158,7 +164,7 @@ func (t *toyCoordinator) ask(n *simNode, c ChangeRequest) {
 			t.raise(current)
 			return
 		}
-		t.try(current, c.Desired)
+		t.allow(current, c.Desired)
 	})
 }
 
