@@ -162,6 +162,26 @@ func (c *Core) caughtUp(p *partition, m *member) bool {
 	return m.match == p.last
 }
 
+// A joiner that is nearly there is waited for, a moment before it is asked in: under a steady load one that is a little slower
+// than everybody else would for ever lack what was committed during its last round trip. To wait for it decides nothing, so
+// it can end at any time.
+const (
+	nearlyEntries = 1024        // behind the log's end
+	countedFor    = time.Second // it then either has what is committed, or is not as near as it seemed
+	countedApart  = 5 * time.Second
+)
+
+// mayCount begins to wait for a joiner if it is nearly there.
+func (c *Core) mayCount(p *partition, m *member) {
+	near := p.role == rolePrimary && m.knows && !m.probing && !m.needsSnapshot && p.last-m.match <= nearlyEntries && c.usable(m.peer)
+	if near && c.now-m.countedUntil >= Time(countedApart) {
+		m.countedUntil = c.now.add(countedFor)
+	}
+}
+
+// counted reports whether commits wait for a joiner.
+func (c *Core) counted(m *member) bool { return c.now < m.countedUntil && c.usable(m.peer) }
+
 // silent reports whether q has answered nothing for Config.SilentAfter of time in which this node was awake. Every connected
 // peer is sent beacons, so an answer is due from it several times in that time.
 func (c *Core) silent(q *peer) bool {

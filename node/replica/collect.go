@@ -45,7 +45,7 @@ func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err erro
 			return false, err
 		}
 		room -= used
-		if m.next <= p.last && !m.inFlight {
+		if m.next <= p.last && !m.inFlight && !m.windowShut() {
 			m.due = true // did not fit
 			q.due = append(q.due, p)
 		}
@@ -73,7 +73,7 @@ func (c *Core) collectAcks(q *peer, f *Frame) {
 
 // collectAppend makes one message of everything m has not been sent. A member whose log is not known gets one at a time.
 func (c *Core) collectAppend(p *partition, m *member, f *Frame, room int) (used int, err error) {
-	if m.inFlight {
+	if m.inFlight || m.windowShut() {
 		return 0, nil
 	}
 	m.needsSnapshot = false
@@ -94,12 +94,25 @@ func (c *Core) collectAppend(p *partition, m *member, f *Frame, room int) (used 
 		return 0, err
 	}
 	m.next += uint64(len(a.Entries))
+	m.ahead += used
 	m.inFlight = m.probing || m.needsSnapshot
 	if m.match+1 == m.next-uint64(len(a.Entries)) {
 		m.progress = c.now // nothing older is out: the wait for an ack starts here
 	}
 	f.Appends = append(f.Appends, a)
 	return used, nil
+}
+
+// joinerWindow bounds what a joiner is sent and has not acked. Nobody waits for it, so nothing else does: one with a slow disk
+// would be sent all there is, and would have to keep it in memory.
+const joinerWindow = 4 << 20
+
+// windowShut reports whether m must ack all that it was sent before it gets more.
+func (m *member) windowShut() bool {
+	if m.match+1 >= m.next {
+		m.ahead = 0
+	}
+	return !m.inSync && m.ahead >= joinerWindow
 }
 
 // entriesFor takes entries from memory, or from the disk where a member is far behind.

@@ -189,10 +189,14 @@ func (c *Core) attempted(id entry.RequestID, attempt uint32) (Answer, bool) {
 	if attempt == 1 && len(c.attempts) == 0 {
 		return Answer{}, false
 	}
-	if seen, ok := c.attempts[id]; ok && attempt <= seen.attempt {
+	seen, again := c.attempts[id]
+	switch {
+	case again && attempt <= seen.attempt:
 		return superseded(nil), true
-	}
-	if attempt == 1 {
+	case attempt == 1:
+		return Answer{}, false
+	case again: // its place is kept, however often it is repeated
+		c.attempts[id] = attemptMark{attempt, c.now}
 		return Answer{}, false
 	}
 	c.forgetAttempts()
@@ -211,9 +215,11 @@ func (c *Core) forgetAttempts() {
 			return
 		}
 		c.attemptOrder.pop()
-		if c.attempts[oldest.id].at == oldest.at {
-			delete(c.attempts, oldest.id)
+		if newest := c.attempts[oldest.id].at; newest != oldest.at {
+			c.attemptOrder.push(attemptSeen{oldest.id, newest}) // repeated since
+			continue
 		}
+		delete(c.attempts, oldest.id)
 	}
 }
 

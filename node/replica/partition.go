@@ -104,6 +104,8 @@ type member struct {
 	barrier       uint64 // acked
 	barrierSent   uint64
 	progress      Time // last time that match moved or something was sent from match
+	ahead         int  // bytes of entries sent to a joiner since it had acked everything
+	countedUntil  Time // commits wait for this joiner until then, though it was not asked for yet
 }
 
 func newPartition(id ring.PartitionID) *partition {
@@ -280,10 +282,20 @@ func (c *Core) resume(p *partition) {
 func (c *Core) follow(p *partition) {
 	if !p.config.IsInSync(c.cfg.Self) && !p.config.IsJoining(c.cfg.Self) {
 		p.role = roleNone
+		c.dropTail(p)
 		return
 	}
 	p.role = roleBackup
 	p.primary = c.peer(p.config.Primary)
+}
+
+// dropTail lets go of entries in memory that nobody here needs any more; they are on their way to the disk.
+func (c *Core) dropTail(p *partition) {
+	for i := range p.tail.len() {
+		c.tailBytes -= len(p.tail.at(i).bytes)
+	}
+	p.tail.cut(0)
+	p.tailBase = p.last
 }
 
 // canAck reports whether p's promise is durable, so that an ack may speak of its epoch.

@@ -85,7 +85,7 @@ func (c *Core) rewind(p *partition, m *member) {
 	if m.match == 0 {
 		m.next = max(p.openSeq, p.committed+1)
 	}
-	m.probing, m.inFlight, m.needsSnapshot = true, false, false
+	m.probing, m.inFlight, m.needsSnapshot, m.ahead = true, false, false, 0
 	m.knows, m.barrierSent = false, m.barrier
 }
 

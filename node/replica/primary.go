@@ -286,8 +286,11 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 	}
 	c.advanceCommit(p)
 	c.releaseWaits(p)
-	if !m.inSync && c.caughtUp(p, m) {
-		c.wish(p)
+	if !m.inSync {
+		c.mayCount(p, m)
+		if c.caughtUp(p, m) {
+			c.wish(p)
+		}
 	}
 }
 
@@ -308,8 +311,8 @@ func (p *partition) stepBack(m *member, hint uint64) {
 func (c *Core) advanceCommit(p *partition) {
 	seq := p.durable
 	for i := range p.members {
-		if p.members[i].inSync {
-			seq = min(seq, p.members[i].match)
+		if m := &p.members[i]; m.inSync || c.counted(m) {
+			seq = min(seq, m.match)
 		}
 	}
 	if seq < p.openSeq || !c.canAck(p) {

@@ -98,12 +98,19 @@ func (c *Core) Counts() (primaries, held int) {
 func (c *Core) Silent() []ring.NodeID {
 	var out []ring.NodeID
 	for _, q := range c.order {
-		if c.silent(q) && c.shares(q) && !slices.Contains(out, q.replica.Node) {
+		if c.silent(q) && c.shares(q) && !c.livesOn(q) && !slices.Contains(out, q.replica.Node) {
 			out = append(out, q.replica.Node)
 		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+// livesOn reports whether q's node answers with another disk: then it is q's disk that is gone, not the node.
+func (c *Core) livesOn(q *peer) bool {
+	return slices.ContainsFunc(c.order, func(other *peer) bool {
+		return other != q && other.replica.Node == q.replica.Node && c.usable(other)
+	})
 }
 
 // shares reports whether q is a member or the primary of something held here.
