@@ -100,6 +100,21 @@ func newCluster(t *testing.T, coordinators, replicas int) *cluster {
 	return c
 }
 
+// watchful is newCluster for tests in which nodes fall silent: that counts after the usual times.
+func watchful(t *testing.T, coordinators, replicas int) *cluster {
+	t.Helper()
+	c := prepareCluster(t, coordinators, replicas)
+	for _, p := range c.processes {
+		change := p.change
+		p.change = func(cfg *Config) {
+			change(cfg)
+			cfg.SilentAfter, cfg.HungAfter = DefaultSilentAfter, DefaultHungAfter
+		}
+		p.start()
+	}
+	return c
+}
+
 func prepareCluster(t *testing.T, coordinators, replicas int) *cluster {
 	t.Helper()
 	c := &cluster{t: t}
@@ -110,6 +125,9 @@ func prepareCluster(t *testing.T, coordinators, replicas int) *cluster {
 			change: func(cfg *Config) {
 				cfg.BootstrapCoordinators, cfg.BootstrapNodes = coordinators, replicas
 				cfg.Partitions, cfg.Replicas, cfg.MinInSync = 16, uint32(replicas), uint32((replicas+1)/2)
+				// Nobody fails because the machine is busy with other things.
+				cfg.SilentAfter, cfg.HungAfter = 10*testDeadline, 10*testDeadline
+				cfg.OutAfter = 10 * testDeadline
 			},
 		}
 		join = append(join, p.gossip)
