@@ -3,6 +3,7 @@
 #   make run      build, then start a whole cluster on this machine
 #   make build    bin/kring
 #   make test     every test              make race    the concurrent packages under the race detector
+#   make sim      a million simulated runs of the replication protocol (SEEDS=, FIRST=)
 #   make lint     golangci-lint, buf, the protocol still compatible, generated code up to date
 #   make proto    generate the protocol's Go code anew
 #   make soak     hours of faults under load: DURATION=1h SEED=7; reports go to reports/
@@ -29,7 +30,7 @@ BENCH_FLAGS ?= -benchtime=1s -benchmem
 # Tools compile for a minute each: one by one, even under -j.
 .NOTPARALLEL:
 
-.PHONY: run build test race soak figures lint golangci proto proto-lint proto-breaking proto-check bench clean clean-tools tools
+.PHONY: run build test sim race soak figures lint golangci proto proto-lint proto-breaking proto-check bench clean clean-tools tools
 
 run: build
 	$(BIN)/kring dev
@@ -37,8 +38,18 @@ run: build
 build:
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN)/kring ./cmd/kring
 
+# The replication protocol's simulator: 20,000 seeds with the tests, a million at leisure (`make sim`, from seed FIRST on). What
+# fails is printed with the command that replays it.
+SIM   := $(GO) test ./node/replica -run 'TestSimulator$$' -v
+SEEDS ?= 1000000
+FIRST ?= 1
+
 test:
 	$(GO) test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+	$(SIM) -timeout $(TEST_TIMEOUT) -seeds 20000 -first 1000000
+
+sim:
+	$(SIM) -timeout 0 -seeds $(SEEDS) -first $(FIRST)
 
 race:
 	CGO_ENABLED=1 $(GO) test -race -timeout $(RACE_TIMEOUT) $(TEST_FLAGS) $(RACE_PACKAGES)

@@ -27,7 +27,6 @@ type ablation struct {
 	asksFirst     bool // reads ask for permission before they read
 	races         bool // the coordinator decides on what it saw a while ago
 	keepsReleased bool // what was true of one epoch is told of later ones
-	repeatsEpochs bool // restored coordinators go on counting where their backup ended
 	adoptsNothing bool // restored coordinators believe their backup
 	promotesAnyof bool // also replicas that are not in sync
 	wipes         bool // disks come back empty under their old name
@@ -110,6 +109,80 @@ func expiring(p *profile) {
 	p.expires = true
 }
 
+// handing is a profile of planned handovers to and fro between nodes that hear of it late.
+func handing(p *profile) {
+	deposing(p)
+	p.configure = 300 * time.Millisecond
+	p.often = func(w *world) {
+		w.table.handOver()
+		if n := pick(w, w.nodes...); w.chance(0.3) {
+			n.deafen(w.between(100*time.Millisecond, 2*time.Second))
+		}
+	}
+}
+
+// bouncing is a profile in which a primary hears nothing of another that has led for a moment, and has overwritten what the
+// third had of its log.
+func bouncing(p *profile) {
+	deposing(p)
+	p.configure = 50 * time.Millisecond
+	p.often = func(w *world) {
+		current := w.table.current[w.rnd.IntN(len(w.table.current))]
+		old, heir := w.nodeOf(current.Primary), w.nodeOf(pick(w, current.InSync...))
+		if old == heir {
+			return
+		}
+		lead := func(n *simNode) {
+			now := w.table.current[current.ID]
+			desired := now.Clone()
+			desired.Primary = n.replica
+			w.table.try(now, desired)
+		}
+		w.cutFor(w.links[heir.index][old.index], 700*time.Millisecond)
+		w.cutFor(w.links[old.index][heir.index], 700*time.Millisecond)
+		old.deafen(700 * time.Millisecond)
+		w.after(100*time.Millisecond, func() { lead(heir) })
+		w.after(600*time.Millisecond, func() { lead(old) })
+	}
+}
+
+// copying is a profile in which joiners need snapshots nearly always, and these take long.
+func copying(p *profile) {
+	deposing(p)
+	p.trims, p.keeps, p.supervises = true, 1, true
+	p.configure = 100 * time.Millisecond
+	p.transfer = 500 * time.Millisecond
+	p.often = func(w *world) {
+		if n := pick(w, w.nodes...); w.chance(0.7) {
+			w.isolate(n)
+		} else {
+			w.crash(n)
+		}
+	}
+}
+
+// syncingLate is copying on disks that take their time.
+func syncingLate(p *profile) {
+	copying(p)
+	p.sync = 300 * time.Millisecond
+	p.transfer = 20 * time.Millisecond
+	p.faultEvery = 150 * time.Millisecond
+}
+
+// restoring is a profile in which coordinators lose what they have decided.
+func restoring(p *profile) {
+	deposing(p)
+	p.restores, p.supervises = true, true
+	p.configure = 100 * time.Millisecond
+	p.often = func(w *world) {
+		if w.chance(0.3) {
+			w.table.restore()
+		} else {
+			w.table.change()
+		}
+	}
+}
+
 func eachMember(n *simNode, do func(*partition, *member)) {
 	for _, p := range n.core.all {
 		for i := range p.members {
@@ -142,16 +215,28 @@ func newestLease(p *partition) (t Time) {
 }
 
 var ablations = []ablation{
-	{rule: "1", what: "a silent replica is left out at once", seeds: 500, onAfter: func(n *simNode, _ Event) {
+	{rule: "1", what: "a silent replica is left out at once", seeds: 4000, onAfter: func(n *simNode, _ Event) {
 		eachMember(n, func(p *partition, m *member) { m.inSync = m.inSync && (p.role != rolePrimary || n.core.usable(m.peer)) })
 	}},
 	{rule: "2", what: "an addition counts once decided", seeds: 4000, profile: deposing, onAfter: func(n *simNode, _ Event) {
 		eachMember(n, func(p *partition, m *member) { m.inSync = m.inSync && p.config.IsInSync(m.peer.replica) })
 	}},
-	{rule: "3", what: "anybody is promoted", seeds: 500, profile: deposing, promotesAnyof: true},
-	{rule: "4", what: "changes without compare-and-set", seeds: 1000, profile: deposing, races: true},
-	{rule: "5", what: "lower epochs are acked", seeds: 1000, profile: deposing, onReceive: ackLowerEpochs},
-	{rule: "6", what: "a restarted primary resumes its epoch", seeds: 1000, keepsEpochs: true, onStart: func(n *simNode) {
+	{rule: "2", what: "an addition asked for is withdrawn after a while", seeds: 4000, profile: deposing, onAfter: func(n *simNode, _ Event) {
+		eachMember(n, func(p *partition, m *member) {
+			if p.asked != nil && n.core.now-p.asked.first > Time(100*time.Millisecond) {
+				m.inSync = m.inSync && p.config.IsInSync(m.peer.replica)
+			}
+		})
+	}},
+	{rule: "1", what: "a removal counts once asked for", seeds: 4000, onAfter: func(n *simNode, _ Event) {
+		eachMember(n, func(p *partition, m *member) {
+			m.inSync = m.inSync && (p.asked == nil || p.asked.desired.IsInSync(m.peer.replica))
+		})
+	}},
+	{rule: "3", what: "anybody is promoted", seeds: 4000, profile: deposing, promotesAnyof: true},
+	{rule: "4", what: "changes without compare-and-set", seeds: 4000, profile: deposing, races: true},
+	{rule: "5", what: "lower epochs are acked", seeds: 4000, profile: deposing, onReceive: ackLowerEpochs},
+	{rule: "6", what: "a restarted primary resumes its epoch", seeds: 4000, keepsEpochs: true, onStart: func(n *simNode) {
 		for _, p := range n.core.all {
 			if p.config.Primary == n.replica {
 				p.restarted = false
@@ -159,16 +244,22 @@ var ablations = []ablation{
 			}
 		}
 	}},
-	{rule: "7", what: "opens before the no-op is everywhere", seeds: 2000, profile: deposing, onAfter: func(n *simNode, _ Event) {
+	{rule: "6", what: "an epoch is spoken of before its promise is durable", seeds: 4000, profile: deposing, onAfter: func(n *simNode, _ Event) {
+		for _, p := range n.core.all {
+			p.promisePosition = 0
+		}
+	}},
+	{rule: "7", what: "an open primary goes on across a gap of epochs", seeds: 4000, profile: bouncing, onBefore: acrossGaps},
+	{rule: "7", what: "opens before the no-op is everywhere", seeds: 4000, profile: deposing, onAfter: func(n *simNode, _ Event) {
 		for _, p := range n.core.all {
 			if p.role == roleOpening {
 				p.openSeq = 0
 			}
 		}
 	}},
-	{rule: "8", what: "no truncation at a mismatch", seeds: 1000, onReceive: agreeBlindly},
-	{rule: "9", what: "a wiped disk keeps its name", seeds: 500, wipes: true},
-	{rule: "10", what: "joiners are added too early", seeds: 2000, profile: deposing, onAfter: func(n *simNode, _ Event) {
+	{rule: "8", what: "no truncation at a mismatch", seeds: 4000, onReceive: agreeBlindly},
+	{rule: "9", what: "a wiped disk keeps its name", seeds: 4000, wipes: true},
+	{rule: "10", what: "joiners are added too early", seeds: 4000, profile: deposing, onAfter: func(n *simNode, _ Event) {
 		for _, p := range n.core.all {
 			for i := range p.members {
 				if m := &p.members[i]; p.role == rolePrimary && m.knows && p.config.IsJoining(m.peer.replica) && n.core.canAck(p) {
@@ -179,6 +270,23 @@ var ablations = []ablation{
 			}
 		}
 	}},
+	{rule: "10", what: "a flip is acked before it is durable", first: 1565, seeds: 4000, profile: syncingLate, onAfter: func(n *simNode, _ Event) {
+		for _, p := range n.core.all {
+			if p.durable == 0 && p.tailBase == p.last && p.role == roleBackup {
+				p.durable = p.last
+				n.core.ackDue(p)
+			}
+		}
+	}},
+	{rule: "10", what: "a replica flips whatever it has acked since", first: 1505, seeds: 4000, profile: copying, onBefore: func(n *simNode, ev Event) func() {
+		if ev, ok := ev.(*Installed); ok {
+			if p := n.core.partitions[ev.Partition]; p != nil && p.fetch != nil {
+				p.fetch.void, p.fetch.cap = false, 0
+				p.committed, p.matched = p.applied, 0
+			}
+		}
+		return nil
+	}},
 	{rule: "11", what: "the lease is checked before the read", seeds: 4000, profile: hasty, asksFirst: true},
 	{rule: "11", what: "a read from before the opening is answered", seeds: 4000, onBefore: func(_ *simNode, ev Event) func() {
 		if r, ok := ev.(*Read); ok {
@@ -186,11 +294,29 @@ var ablations = []ablation{
 		}
 		return nil
 	}},
-	{rule: "12", what: "a promoted replica does not wait", first: 450, seeds: 4000, profile: deposing, onAfter: func(n *simNode, _ Event) {
+	{rule: "12", what: "a promoted replica does not wait", first: 485, seeds: 4000, profile: deposing, onAfter: func(n *simNode, _ Event) {
 		for _, p := range n.core.all {
 			p.grantUntil = min(p.grantUntil, n.assumed)
 		}
 	}},
+	{rule: "12", what: "a primary serves on after its release", first: 1340, seeds: 4000, profile: handing, onAfter: func(n *simNode, _ Event) {
+		for i := range n.core.Out.Changes {
+			if c := &n.core.Out.Changes[i]; c.Desired.Released {
+				n.core.partitions[c.Desired.ID].closing = nil
+			}
+		}
+	}},
+	{rule: "12", what: "reads go on during a handover", first: 610, seeds: 4000, profile: handing, onBefore: func(n *simNode, ev Event) func() {
+		r, ok := ev.(*Read)
+		if !ok || n.core.partitions[r.Partition] == nil {
+			return nil
+		}
+		p := n.core.partitions[r.Partition]
+		kept := p.closing
+		p.closing = nil
+		return func() { p.closing = kept }
+	}},
+	{rule: "12", what: "a release is believed in later epochs", first: 365, seeds: 4000, profile: handing, keepsReleased: true},
 	{rule: "13", what: "a restarted replica assumes no grant", seeds: 6000, profile: hasty, onStart: func(n *simNode) {
 		for _, p := range n.core.all {
 			p.grantUntil = 0
@@ -214,7 +340,7 @@ var ablations = []ablation{
 		}
 		return nil
 	}},
-	{rule: "17", what: "a failed condition shows what is not committed", seeds: 2000, profile: deposing, onAfter: func(n *simNode, ev Event) {
+	{rule: "17", what: "a failed condition shows what is not committed", seeds: 4000, profile: deposing, onAfter: func(n *simNode, ev Event) {
 		if ev, ok := ev.(*Propose); ok && n.core.partitions[ev.Partition] != nil {
 			p := n.core.partitions[ev.Partition]
 			for i := range p.waits {
@@ -285,13 +411,30 @@ var ablations = []ablation{
 			}
 		}
 	}},
-	{rule: "(clocks)", what: "acks echo an earlier primary's clock", seeds: 100, onAfter: func(n *simNode, _ Event) {
+	{rule: "23", what: "restored coordinators believe their backup", seeds: 4000, profile: restoring, adoptsNothing: true},
+	{rule: "(clocks)", what: "acks echo an earlier primary's clock", seeds: 4000, onAfter: func(n *simNode, _ Event) {
 		for _, p := range n.core.all {
 			if p.role == roleBackup && p.ackSentAt == 0 {
 				p.ackSentAt = n.clock().add(time.Hour)
 			}
 		}
 	}},
+}
+
+// acrossGaps makes a primary take any later epoch of its own for the one that follows.
+func acrossGaps(n *simNode, ev Event) func() {
+	configure, ok := ev.(*Configure)
+	if !ok {
+		return nil
+	}
+	for i := range configure.Partitions {
+		next := &configure.Partitions[i]
+		p := n.core.partitions[next.ID]
+		if p != nil && p.role == rolePrimary && next.Primary == n.replica && next.Epoch > p.config.Epoch {
+			p.config.Epoch = next.Epoch - 1
+		}
+	}
+	return nil
 }
 
 // ackLowerEpochs is a backup that does not compare epochs: it says yes to a deposed primary.

@@ -36,7 +36,7 @@ func (c *Core) receiveAppend(q *peer, sentAt Time, a *Append) {
 	case p.matches(a):
 		c.appendEntries(p, a)
 		c.voidFetch(p)
-		c.commitTo(p, min(a.Committed, p.matched))
+		c.learnCommitted(p, a.Committed)
 	default:
 		p.mismatch = true
 	}
@@ -122,6 +122,12 @@ func (c *Core) appendEntries(p *partition, a *Append) {
 	p.matched = max(p.matched, min(a.PrevSeq, p.last))
 }
 
+// learnCommitted moves a backup's commit point. A joiner does not count, so that what is committed need not be on its disk
+// yet: it waits for that, or a crash could leave it with data that its log lacks.
+func (c *Core) learnCommitted(p *partition, seq uint64) {
+	c.commitTo(p, min(seq, p.matched, p.durable))
+}
+
 // commitTo moves the commit point and what follows from it.
 func (c *Core) commitTo(p *partition, seq uint64) {
 	if seq <= p.committed {
@@ -157,7 +163,7 @@ func (c *Core) receiveBeacon(q *peer, b *Beacon) {
 			continue
 		}
 		p.grantUntil = max(p.grantUntil, c.now.add(c.cfg.grant()))
-		c.commitTo(p, min(e.Committed, p.matched))
+		c.learnCommitted(p, e.Committed)
 	}
 	q.reply = reply
 	c.wakePeer(q)

@@ -101,7 +101,9 @@ func (t *toyCoordinator) tell(n *simNode, table []ring.Partition) {
 }
 
 func (t *toyCoordinator) decide(next ring.Partition) {
-	t.w.logf(nil, "decided: %v", describePartition(&next))
+	if t.w.trace {
+		t.w.logf(nil, "decided: %v", describePartition(&next))
+	}
 	t.w.sawDecision(&t.current[next.ID], &next)
 	t.history = append(t.history, append([]ring.Partition(nil), t.current...))
 	t.current[next.ID] = next
@@ -112,24 +114,19 @@ func (t *toyCoordinator) decide(next ring.Partition) {
 	}
 }
 
-// try is a change of the coordinator's own: that current came of a release says nothing of its primary.
+// try decides a change of the coordinators' own if the rules allow it. They know nothing of a release: what is in current
+// was true of that epoch alone.
 func (t *toyCoordinator) try(current, desired ring.Partition) {
-	desired.Released = false
-	t.allow(current, desired)
-}
-
-// allow decides a change if the rules allow it.
-func (t *toyCoordinator) allow(current, desired ring.Partition) {
-	if !t.decides() || t.intact(&desired) < min(t.w.profile.minInSync, t.intact(&current)) {
-		return // a disk that is known to be lost is no copy
-	}
+	desired.Released = t.w.ablated().keepsReleased && desired.Released
 	next, err := ring.Change(current, current.Epoch, desired, t.w.profile.minInSync)
-	if err == nil {
-		if t.w.ablated().keepsReleased {
-			next.Released = next.Released || current.Released
-		}
+	if err == nil && t.allows(&current, &desired) {
 		t.decide(next)
 	}
+}
+
+// allows reports whether anything can be decided, and enough disks stay that are not known to be lost.
+func (t *toyCoordinator) allows(current, desired *ring.Partition) bool {
+	return t.decides() && t.intact(desired) >= min(t.w.profile.minInSync, t.intact(current))
 }
 
 // intact counts the in-sync replicas whose disk is not known to be lost.
@@ -154,17 +151,11 @@ func (t *toyCoordinator) ask(n *simNode, c ChangeRequest) {
 	}
 	w.after(w.between(time.Millisecond, pick(w, 10*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond)), func() {
 		current := t.current[c.Desired.ID]
-		if !t.decides() || current.Epoch != c.Expected || n.replica != asker {
-			return // the last: its disk is gone, and another has been accepted in its place
+		next, err := ring.Ask(current, c.Expected, c.Desired, w.profile.minInSync, asker)
+		// An asker whose disk is gone, and another has been accepted in its place, has no say.
+		if err == nil && n.replica == asker && t.allows(&current, &next) {
+			t.decide(next)
 		}
-		if current.Primary != asker {
-			c.Desired.Released = false
-		}
-		if sameMembers(&current, &c.Desired) {
-			t.raise(current)
-			return
-		}
-		t.allow(current, c.Desired)
 	})
 }
 
@@ -376,9 +367,7 @@ func (t *toyCoordinator) adopted() {
 		if err != nil {
 			t.w.fail("reopen: %v", err)
 		}
-		if !t.w.ablated().repeatsEpochs {
-			next.Epoch = ring.NewEpoch(t.restores, next.Epoch.Number())
-		}
+		next.Epoch = ring.NewEpoch(t.restores, next.Epoch.Number())
 		t.decide(next)
 	}
 }

@@ -11,6 +11,8 @@ func (w *world) fault() {
 	}
 	n := w.nodes[w.rnd.IntN(len(w.nodes))]
 	switch x := w.rnd.IntN(100); {
+	case w.profile.often != nil && w.chance(0.5):
+		w.profile.often(w)
 	case x < 16:
 		w.crash(n)
 	case x < 27:

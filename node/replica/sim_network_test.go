@@ -52,7 +52,7 @@ func (w *world) deliver(l *link, f *Frame, at int64) {
 		w.without.receiving(l, copied)
 		l.to.step(&Received{From: from, Boot: boot, Frame: copied})
 	}
-	w.schedule(&simEvent{at: at, node: l.to, life: l.to.life, run: received})
+	w.schedule(simEvent{at: at, node: l.to, life: l.to.life, run: received})
 }
 
 // received is f as the other side decodes it.

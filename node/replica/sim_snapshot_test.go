@@ -21,7 +21,7 @@ func (n *simNode) fetch(f Fetch) {
 		s.shared = true
 		t := &transfer{
 			n: n, from: from, life: from.life, fetch: f, state: s,
-			seqEpoch: from.epochOf(f.Partition, s.applied), requests: from.core.Requests(f.Partition),
+			seqEpoch: from.disk.epochOf(f.Partition, s.applied), requests: from.core.Requests(f.Partition),
 		}
 		w.saw(sawSnapshot)
 		w.logf(from, "gives %s a snapshot of p%d, up to %d", n.replica.Node, f.Partition, s.applied)
@@ -30,11 +30,11 @@ func (n *simNode) fetch(f Fetch) {
 }
 
 // epochOf is the epoch in which an applied entry was born.
-func (n *simNode) epochOf(p ring.PartitionID, seq uint64) ring.Epoch {
+func (d *simDisk) epochOf(p ring.PartitionID, seq uint64) ring.Epoch {
 	if seq == 0 {
 		return 0
 	}
-	return n.disk.log(p).epochs[seq-1]
+	return d.log(p).epochs[seq-1]
 }
 
 func (n *simNode) leads(id ring.PartitionID) bool {

@@ -3,7 +3,9 @@ package replica
 import (
 	"flag"
 	"fmt"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +17,11 @@ var (
 	controlCount = flag.Int("control", 200, "how many seeds check that ablations notice nothing where nothing is removed")
 	oneSeed      = flag.Uint64("seed", 0, "replay this seed alone and print what happens")
 )
+
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // runs are many, short and small: half of their time would go into collecting them
+	os.Exit(m.Run())
+}
 
 // TestSimulator runs the protocol on simulated nodes, disks, clocks and networks; see world. A seed that fails is replayed
 // with -seed.
@@ -57,6 +64,9 @@ func firstFailure(without *ablation, first uint64, count int, seen *[sightings]i
 				}
 				w := newWorld(first+i, without, false)
 				failed := w.run()
+				if done := i + 1; done%10000 == 0 && count > 20000 {
+					fmt.Fprintf(os.Stderr, "%d of %d seeds\n", done, count)
+				}
 				mu.Lock()
 				for s, count := range w.seen {
 					seen[s] += count

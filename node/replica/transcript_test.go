@@ -29,6 +29,8 @@ type rigNode struct {
 	disk     *simDisk
 	records  uint64
 	answers  []string
+	changes  []ChangeRequest
+	fetches  []Fetch
 	unsynced bool // syncs wait for the test
 }
 
@@ -106,6 +108,8 @@ func (r *rig) drain(i int) (moved bool) {
 	for _, a := range o.Answers {
 		n.answers = append(n.answers, fmt.Sprintf("%v: %s", a.Token, verdict(&a)))
 	}
+	n.changes = append(n.changes, o.Changes...)
+	n.fetches = append(n.fetches, o.Fetches...)
 	wake := append([]ring.Replica(nil), o.Wake...)
 	o.Reset()
 	for _, to := range wake {
