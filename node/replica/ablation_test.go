@@ -121,6 +121,34 @@ func handing(p *profile) {
 	}
 }
 
+// parting is one in which a primary leaves, so that its successor need not hear of it again, and then hears of nobody.
+func parting(p *profile) {
+	deposing(p)
+	p.configure, p.sync, p.delay, p.lateChance = 20*time.Millisecond, time.Millisecond, time.Millisecond, 0
+	p.often = func(w *world) {
+		n := w.nodeOf(pick(w, w.table.current...).Primary)
+		if !n.up || n.leaving {
+			return
+		}
+		n.after(0, func() { n.step(&Leave{}) })
+		n.leaving = true
+		w.after(5*time.Millisecond, func() {
+			n.deafen(2 * time.Second)
+			for _, other := range w.nodes {
+				if l := w.links[other.index][n.index]; l.from != l.to && !l.cut {
+					w.cutFor(l, 2*time.Second)
+				}
+			}
+		})
+		life := n.life
+		w.after(2*time.Second, func() {
+			if n.life == life {
+				w.crash(n)
+			}
+		})
+	}
+}
+
 // bouncing is a profile in which a primary hears nothing of another that has led for a moment, and has overwritten what the
 // third had of its log.
 func bouncing(p *profile) {
@@ -153,10 +181,13 @@ func copying(p *profile) {
 	p.configure = 100 * time.Millisecond
 	p.transfer = 500 * time.Millisecond
 	p.often = func(w *world) {
-		if n := pick(w, w.nodes...); w.chance(0.7) {
-			w.isolate(n)
-		} else {
+		switch n := pick(w, w.nodes...); w.rnd.IntN(4) {
+		case 0:
 			w.crash(n)
+		case 1:
+			w.table.promote(pick(w, w.table.current...))
+		default:
+			w.isolate(n)
 		}
 	}
 }
@@ -270,7 +301,7 @@ var ablations = []ablation{
 			}
 		}
 	}},
-	{rule: "10", what: "a flip is acked before it is durable", first: 1565, seeds: 4000, profile: syncingLate, onAfter: func(n *simNode, _ Event) {
+	{rule: "10", what: "a flip is acked before it is durable", seeds: 4000, profile: syncingLate, onAfter: func(n *simNode, _ Event) {
 		for _, p := range n.core.all {
 			if p.durable == 0 && p.tailBase == p.last && p.role == roleBackup {
 				p.durable = p.last
@@ -278,7 +309,7 @@ var ablations = []ablation{
 			}
 		}
 	}},
-	{rule: "10", what: "a replica flips whatever it has acked since", first: 1505, seeds: 4000, profile: copying, onBefore: func(n *simNode, ev Event) func() {
+	{rule: "10", what: "a replica flips whatever it has acked since", seeds: 4000, profile: copying, onBefore: func(n *simNode, ev Event) func() {
 		if ev, ok := ev.(*Installed); ok {
 			if p := n.core.partitions[ev.Partition]; p != nil && p.fetch != nil {
 				p.fetch.void, p.fetch.cap = false, 0
@@ -299,14 +330,14 @@ var ablations = []ablation{
 			p.grantUntil = min(p.grantUntil, n.assumed)
 		}
 	}},
-	{rule: "12", what: "a primary serves on after its release", first: 1340, seeds: 4000, profile: handing, onAfter: func(n *simNode, _ Event) {
+	{rule: "12", what: "a primary serves on after its release", seeds: 4000, profile: parting, onAfter: func(n *simNode, _ Event) {
 		for i := range n.core.Out.Changes {
 			if c := &n.core.Out.Changes[i]; c.Desired.Released {
 				n.core.partitions[c.Desired.ID].closing = nil
 			}
 		}
 	}},
-	{rule: "12", what: "reads go on during a handover", first: 610, seeds: 4000, profile: handing, onBefore: func(n *simNode, ev Event) func() {
+	{rule: "12", what: "reads go on during a handover", seeds: 4000, profile: parting, onBefore: func(n *simNode, ev Event) func() {
 		r, ok := ev.(*Read)
 		if !ok || n.core.partitions[r.Partition] == nil {
 			return nil
