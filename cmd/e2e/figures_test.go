@@ -52,21 +52,27 @@ func setting[T any](t *testing.T, name string, standard T, parse func(string) (T
 	return v
 }
 
-const (
-	// probeKeys are so many that most nodes' partitions are among them in equal shares.
-	probeKeys  = 100
-	probePause = 30 * time.Millisecond
+// probing is how many keys are written, each by a writer of its own, and how long that waits after an answer: the least gap
+// that can be told from none, and with it how much load there is.
+type probing struct {
+	keys  int
+	pause time.Duration
+}
+
+var (
+	many  = probing{keys: 100, pause: 30 * time.Millisecond} // every node leads a fair share of them
+	often = probing{keys: 40, pause: 5 * time.Millisecond}
 )
 
 // startProbed is 5 nodes with the default settings, and a probe that writes.
-func startProbed(t *testing.T, i isolation) (*breakable, *faults.Probe) {
+func startProbed(t *testing.T, i isolation, of probing) (*breakable, *faults.Probe) {
 	t.Helper()
 	b := startBreakable(t, topology.Request{Coordinators: 3, Nodes: 5, Gateways: 2}, i)
 	var keys []string
-	for k := range probeKeys {
+	for k := range of.keys {
 		keys = append(keys, fmt.Sprintf("probe/%d", k))
 	}
-	p := faults.NewProbe(b.store, keys, probePause)
+	p := faults.NewProbe(b.store, keys, of.pause)
 	first := p.Gaps().Mark()
 	p.Start(context.WithoutCancel(t.Context()))
 	t.Cleanup(func() {
@@ -96,8 +102,8 @@ func logCounts(t *testing.T, c faults.Counts) {
 }
 
 // figureGaps ends each node in turn and measures the gaps.
-func figureGaps(t *testing.T, what string, end func(b *breakable, id string) error) {
-	b, p := startProbed(t, isolation{})
+func figureGaps(t *testing.T, what string, of probing, end func(b *breakable, id string) error) {
+	b, p := startProbed(t, isolation{}, of)
 	times := setting(t, "KRING_FIGURES_TIMES", 20, strconv.Atoi)
 	var longest []time.Duration
 	for i := range times {
@@ -117,7 +123,7 @@ func figureGaps(t *testing.T, what string, end func(b *breakable, id string) err
 		b.waitHealthy(t)
 	}
 	slices.Sort(longest)
-	t.Logf("%s, %d times: longest gap without an acknowledged write on any of %d keys: median %v, worst %v", what, times, probeKeys,
+	t.Logf("%s, %d times: longest gap without an acknowledged write on any of %d keys: median %v, worst %v", what, times, of.keys,
 		longest[len(longest)/2].Round(time.Millisecond), longest[len(longest)-1].Round(time.Millisecond))
 }
 
@@ -132,15 +138,15 @@ func errorsSince(before, after faults.Counts) map[string]uint64 {
 }
 
 func figureKill(t *testing.T) {
-	figureGaps(t, "kill -9", func(b *breakable, id string) error { return b.Kill(id) })
+	figureGaps(t, "kill -9", many, func(b *breakable, id string) error { return b.Kill(id) })
 }
 
 func figureStop(t *testing.T) {
-	figureGaps(t, "clean stop", func(b *breakable, id string) error { return b.Stop(id) })
+	figureGaps(t, "clean stop", often, func(b *breakable, id string) error { return b.Stop(id) })
 }
 
 func figureNoCoordinators(t *testing.T) {
-	b, p := startProbed(t, isolation{})
+	b, p := startProbed(t, isolation{}, many)
 	away := setting(t, "KRING_FIGURES_NO_COORDINATORS", 5*time.Minute, time.ParseDuration)
 	before := p.Counts()
 	m := p.Gaps().Mark()
@@ -183,7 +189,7 @@ func figureReturn(t *testing.T) {
 		t.Skip("the bytes are counted at the node's network link")
 	}
 	i.smallDisks = 0
-	b, _ := startProbed(t, i)
+	b, _ := startProbed(t, i, many)
 	group, ctx := errgroup.WithContext(t.Context())
 	group.SetLimit(callers)
 	for k := range returnKeys {
