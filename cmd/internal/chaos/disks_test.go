@@ -24,6 +24,10 @@ func newDir(t *testing.T, id string) (*Disks, string) {
 func TestFlippedLogIsNotOpened(t *testing.T) {
 	disks, dir := newDir(t, "n1")
 	random := rand.New(rand.NewPCG(1, 2)).IntN
+	_, err := disks.FlipLog("n1", random)
+	require.ErrorIs(t, err, faults.ErrNothingThere)
+	_, err = disks.FlipTable("n1", random)
+	require.ErrorIs(t, err, faults.ErrNothingThere)
 	s, err := store.New(dir, store.Options{Node: "n1"})
 	require.NoError(t, err)
 	synced := make(chan store.Position, 1)
@@ -31,8 +35,6 @@ func TestFlippedLogIsNotOpened(t *testing.T) {
 		require.NoError(t, err)
 		synced <- p
 	})
-	_, err = disks.FlipTable("n1", random)
-	require.ErrorIs(t, err, faults.ErrNothingThere)
 	for seq := range uint64(10) {
 		record := entry.Record{
 			Kind: entry.RecordEntry, Partition: 1, Seq: seq + 1, Epoch: 1,
