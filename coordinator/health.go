@@ -27,6 +27,7 @@ type condition struct {
 	unheard bool          // suspect for no other reason than that this leader has not listened for long
 	leaving bool          // it stops in good order
 	full    bool          // its disk is nearly full
+	skewed  bool          // its wall clock is off: keys would expire at the wrong time, for good
 }
 
 // view is every member's condition at one moment. The zero view is that of a coordinator that does not lead: it knows of no
@@ -50,7 +51,7 @@ func (v view) anyFailed() bool {
 // mayLead reports whether r is fit for leading. Others are led by only if there is nobody who is.
 func (v view) mayLead(m *ring.Member) bool {
 	c := v[m.Node]
-	return c.health == healthy && !c.leaving && m.State != ring.MemberDraining
+	return c.health == healthy && !c.leaving && !c.skewed && m.State != ring.MemberDraining
 }
 
 // mayReceive reports whether m may be given a copy.
@@ -74,6 +75,7 @@ func (h *heartbeats) view(t *ring.Table, gossipAlive func(ring.NodeID) bool, now
 		return nil
 	}
 	reporters := h.reporters(t, now)
+	usual := h.usualSkew(t)
 	v := make(view, len(t.Members))
 	for i := range t.Members {
 		m := &t.Members[i]
@@ -84,9 +86,29 @@ func (h *heartbeats) view(t *ring.Table, gossipAlive func(ring.NodeID) bool, now
 		c := condition{silence: h.silence(m, now), leaving: b.leaving, full: h.isFull(b.load)}
 		c.health, c.why = h.judge(t, m, &b, c.silence, gossipAlive(m.Node), reporters[m.Node], now)
 		c.unheard = c.health == suspect && c.silence <= h.silentAfter/2
+		c.skewed = b.told && (b.skew-usual).Abs() > maxSkew
 		v[m.Node] = c
 	}
 	return v
+}
+
+// maxSkew is how far a node's wall clock may be off the others' if it is to lead. What hybrid time says of an expiry is never taken
+// back, so a node that is ahead would take away what is not due.
+const maxSkew = time.Second
+
+// usualSkew is the median of how far the members' clocks are off this leader's, which may itself be the one that is off.
+func (h *heartbeats) usualSkew(t *ring.Table) time.Duration {
+	var skews []time.Duration
+	for i := range t.Members {
+		if b := h.nodes[t.Members[i].Node]; b.boot == t.Members[i].Boot && b.told {
+			skews = append(skews, b.skew)
+		}
+	}
+	if len(skews) == 0 {
+		return 0
+	}
+	slices.Sort(skews)
+	return skews[len(skews)/2]
 }
 
 func (h *heartbeats) isFull(l *kringv1.Load) bool {

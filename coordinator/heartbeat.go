@@ -37,6 +37,7 @@ type beat struct {
 	tableVersion uint64
 	diskProgress uint64
 	skew         time.Duration // its wall clock minus ours, with the way here
+	told         bool          // skew is known
 	leaving      bool
 	ahead        uint32                    // copies whose epoch is above the table's
 	aheadSince   time.Time                 // zero: there are none
@@ -130,7 +131,7 @@ func (h *heartbeats) heard(req *kringv1.HeartbeatRequest, now time.Time) error {
 		diskProgress: req.GetDiskProgress(), leaving: req.GetLeaving(),
 	}
 	if req.GetUnixNanos() != 0 {
-		b.skew = time.Duration(req.GetUnixNanos() - now.UnixNano())
+		b.skew, b.told = time.Duration(req.GetUnixNanos()-now.UnixNano()), true
 	}
 	b.ahead = req.GetPartitionsAhead()
 	h.goOn(&b, req)

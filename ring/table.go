@@ -28,8 +28,12 @@ func (t *Table) Change(expected Epoch, desired Partition) (Partition, error) {
 	})
 }
 
-// Ask is Change for a replica, by the rules of the function Ask.
+// Ask is Change for a replica, by the rules of the function Ask. A disk that has another in its place may ask for nothing: it
+// would have others leave until only lost ones are left.
 func (t *Table) Ask(expected Epoch, desired Partition, by Replica) (Partition, error) {
+	if !t.Holds(by) {
+		return Partition{}, fmt.Errorf("partition %d: %w: %s", desired.ID, ErrUnknownReplica, by)
+	}
 	return t.change(desired, func(current, desired Partition) (Partition, error) {
 		return Ask(current, expected, desired, int(t.Settings.MinInSync), by)
 	})
