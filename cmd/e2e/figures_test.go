@@ -190,6 +190,7 @@ func figureReturn(t *testing.T) {
 	}
 	i.smallDisks = 0
 	b, _ := startProbed(t, i, many)
+	began := time.Now()
 	group, ctx := errgroup.WithContext(t.Context())
 	group.SetLimit(callers)
 	for k := range returnKeys {
@@ -200,6 +201,7 @@ func figureReturn(t *testing.T) {
 		})
 	}
 	require.NoError(t, group.Wait())
+	t.Logf("%d keys of %d bytes written in %v", returnKeys, returnValueBytes, time.Since(began).Round(time.Second))
 	away := setting(t, "KRING_FIGURES_AWAY", time.Minute, time.ParseDuration)
 	const id = "n3"
 	bytes := func() uint64 {
@@ -221,7 +223,8 @@ func figureReturn(t *testing.T) {
 	usual = (bytes() - usual) / 10
 	require.NoError(t, b.Kill(id))
 	await(t, away)
-	before, began := bytes(), time.Now()
+	before := bytes()
+	began = time.Now()
 	require.NoError(t, b.Start(id))
 	b.waitHealthy(t)
 	took := time.Since(began)
