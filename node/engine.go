@@ -152,7 +152,7 @@ func (e *engine) deliver(answers []replica.Answer) {
 // synced is told by the store.
 func (e *engine) synced(position store.Position, err error) {
 	if err != nil {
-		e.fail(fmt.Errorf("node: the log cannot be synced, so this node stops: %w", err))
+		e.fail(fmt.Errorf("node: its disk cannot be relied on any more, so this node stops: %w", err))
 		return
 	}
 	e.step(&replica.Synced{Position: uint64(position)})

@@ -149,7 +149,7 @@ func (f *fetcher) fetch(ctx context.Context, in *incoming) {
 	wake(f.due)
 	if err == nil {
 		log.Info("snapshot taken in", "seq", in.header.GetSeq(), "items", in.sum.count)
-		n.engine.step(in.installed())
+		in.finish()
 		return
 	}
 	switch kverr.CodeOf(err) {
@@ -252,10 +252,15 @@ func (in *incoming) begin(header *kringv1.SnapshotHeader) error {
 	return nil
 }
 
-func (in *incoming) installed() *replica.Installed {
-	return &replica.Installed{
+// finish tells the protocol, which flips to the new generation or voids it in the log.
+func (in *incoming) finish() {
+	installed := &replica.Installed{
 		Partition: in.Partition, Epoch: in.Epoch, Generation: in.install.Generation(),
 		Seq: in.header.Seq, SeqEpoch: ring.Epoch(in.header.SeqEpoch), HybridTime: in.header.HybridTime, Requests: in.header.Requests,
+	}
+	in.node.engine.step(installed)
+	if installed.Ignored {
+		in.discard()
 	}
 }
 
@@ -266,9 +271,13 @@ func (in *incoming) abort() {
 		failed.Generation = in.install.Generation()
 	}
 	in.node.engine.step(failed)
-	if in.install == nil {
-		return
+	if in.install != nil {
+		in.discard()
 	}
+}
+
+// discard has what was taken in deleted.
+func (in *incoming) discard() {
 	if err := in.install.Abort(); err != nil {
 		in.node.log.Warn("an unfinished snapshot could not be deleted; it is at the next start", "partition", in.Partition, "error", err)
 	}

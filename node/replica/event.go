@@ -160,7 +160,8 @@ type Installing struct {
 }
 
 // Installed says that a snapshot is complete and flushed in its generation: everything up to Seq, nothing after. The core
-// flips to it unless the configuration has moved on, in which case it drops it.
+// flips to it unless the configuration has moved on, in which case it drops it. Ignored is set on return if the core has asked for
+// no such thing: the caller aborts it.
 type Installed struct {
 	Partition  ring.PartitionID
 	Epoch      ring.Epoch // of the Fetch
@@ -169,6 +170,8 @@ type Installed struct {
 	SeqEpoch   ring.Epoch
 	HybridTime uint64
 	Requests   [][]byte // recent request ids, as Core.Requests gave them at the source
+
+	Ignored bool
 }
 
 // InstallFailed says that it could not be had; the core drops the generation and asks again when that is still called for.

@@ -43,6 +43,7 @@ func (c *Core) installing(ev *Installing) {
 func (c *Core) installed(ev *Installed) {
 	p := c.partitions[ev.Partition]
 	if p == nil || p.fetch == nil || p.fetch.generation != ev.Generation {
+		ev.Ignored = true
 		return
 	}
 	p.fetch.ready = ev

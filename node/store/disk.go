@@ -247,15 +247,22 @@ func (d *disk) distrust(err error) error {
 }
 
 // Close syncs the log, flushes and stops. Calls after the first return nil at once.
-func (d *disk) Close() error {
+func (d *disk) Close() (err error) {
 	if d.closing.Swap(true) {
 		return nil
+	}
+	if d.log.failure() == nil {
+		defer func() {
+			if failure := new(stoppedError); errors.As(d.log.failure(), &failure) {
+				err = errors.Join(failure, err)
+			}
+		}()
 	}
 	d.flusher.close()
 	d.open.Lock()
 	defer d.open.Unlock()
 	// Always: L then says how far the log went, and a file of it that is lost is missed.
-	err := errors.Join(d.flush(true), d.closeSnapshots())
+	err = errors.Join(d.flush(true), d.closeSnapshots())
 	if errors.Is(err, ErrClosed) {
 		err = nil // why the store failed was reported when it did
 	}

@@ -56,8 +56,11 @@ type quarantine struct {
 	into   string
 }
 
-// Quarantine marks dir durably, so that it is never opened again as the store that it is. The store may be open still, if
-// it has stopped. A second mark changes nothing. fs is nil for the operating system's.
+// Quarantine marks dir, so that it is never opened again as the store that it is. The store may be open still, if it has
+// stopped. A second mark changes nothing. fs is nil for the operating system's.
+//
+// The mark is durable, unless the disk syncs nothing any more. Then it lasts as long as what it warns of: what was written and
+// not synced is still read back until the machine restarts, and after that, like the mark, is not.
 func Quarantine(fs vfs.FS, dir, reason string) error {
 	if fs == nil {
 		fs = defaultFS
@@ -77,10 +80,18 @@ func Quarantine(fs vfs.FS, dir, reason string) error {
 	if n := len(kept); n > 0 {
 		number = kept[n-1] + 1
 	}
-	return writeText(fs, dir, quarantineFile, encodeQuarantine(quarantine{
+	mark := encodeQuarantine(quarantine{
 		reason: strings.ToValidUTF8(reason[:min(len(reason), maxReasonBytes)], ""),
 		at:     time.Now().UTC().Format(time.RFC3339), old: old, into: quarantinePrefix + strconv.Itoa(number),
-	}))
+	})
+	durable := writeText(fs, dir, quarantineFile, mark)
+	if durable == nil {
+		return nil
+	}
+	if err := putText(fs, dir, quarantineFile, mark, false); err != nil {
+		return errors.Join(durable, err)
+	}
+	return nil
 }
 
 func encodeQuarantine(q quarantine) []byte {

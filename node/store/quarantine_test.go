@@ -247,18 +247,27 @@ func TestQuarantineMarkDamaged(t *testing.T) {
 	}
 }
 
-// TestQuarantineOnBrokenDisk marks a directory on a disk that cannot be written to.
+// TestQuarantineOnBrokenDisk marks directories on disks that cannot be written to, or not synced.
 func TestQuarantineOnBrokenDisk(t *testing.T) {
+	mark := func(fs vfs.FS, broken func(errorfs.OpKind) bool) error {
+		return store.Quarantine(errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if broken(op.Kind) {
+				return errDisk
+			}
+			return nil
+		})), "node", "broken")
+	}
 	fs, _ := accepted(t)
-	broken := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind == errorfs.OpFileSync {
-			return errDisk
-		}
-		return nil
-	}))
-	require.ErrorIs(t, store.Quarantine(broken, "node", "broken"), errDisk)
+	require.ErrorIs(t, mark(fs, func(k errorfs.OpKind) bool { return k == errorfs.OpCreate }), errDisk)
 	s, err := reopen(fs)
 	require.NoError(t, err, "it is not marked")
+	require.NoError(t, s.Close())
+
+	require.NoError(t, mark(fs, func(k errorfs.OpKind) bool { return k == errorfs.OpFileSync }))
+	_, err = reopen(fs)
+	require.ErrorIs(t, err, store.ErrQuarantined, "for as long as what was not synced is read back")
+	s, err = reopen(fs.CrashClone(vfs.CrashCloneCfg{}))
+	require.NoError(t, err, "what is left when the power has gone is what was synced")
 	require.NoError(t, s.Close())
 }
 

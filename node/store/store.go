@@ -159,6 +159,7 @@ type Store interface {
 	Full() bool
 	// Flush makes everything applied durable and lets the log be trimmed.
 	Flush() error
-	// Close syncs the log, flushes and stops.
+	// Close syncs the log, flushes and stops. It takes as long as the disk does: for ever, if a sync hangs. If the store fails
+	// meanwhile, the error is one that Damaged judges; what made it fail before was told by Start.
 	Close() error
 }

@@ -75,6 +75,10 @@ func readText(files vfs.FS, dir, name string) (b []byte, found bool, err error) 
 
 // writeText replaces the file name of dir; durable on return.
 func writeText(files vfs.FS, dir, name string, b []byte) error {
+	return putText(files, dir, name, b, true)
+}
+
+func putText(files vfs.FS, dir, name string, b []byte, durable bool) error {
 	name = files.PathJoin(dir, name)
 	temporary := name + ".new"
 	f, err := files.Create(temporary, categoryLog)
@@ -82,13 +86,13 @@ func writeText(files vfs.FS, dir, name string, b []byte) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	_, err = f.Write(b)
-	if err == nil {
+	if err == nil && durable {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = files.Rename(temporary, name)
 	}
-	if err == nil {
+	if err == nil && durable {
 		err = syncDir(files, dir)
 	}
 	if err != nil {

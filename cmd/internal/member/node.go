@@ -1,9 +1,6 @@
 package member
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -12,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kringdb/kring/cmd/internal/admin"
-	"github.com/kringdb/kring/cmd/internal/listen"
 	"github.com/kringdb/kring/coordinator/gossip"
 	"github.com/kringdb/kring/node"
 	"github.com/kringdb/kring/node/store"
@@ -37,7 +33,7 @@ func NewNode(c NodeConfig) (_ *Member, err error) {
 	m := newMember(&c.Common)
 	defer m.unlessOpened(&err)
 	registry := admin.NewRegistry()
-	n := &nodeRunner{config: c, member: m, registry: registry}
+	n := &nodeRunner{config: c, member: m, registry: registry, patience: diskPatience}
 	// The disk is opened first, so that it is closed last.
 	if err := n.openDisk(); err != nil {
 		return nil, err
@@ -75,40 +71,13 @@ type nodeRunner struct {
 	config   NodeConfig
 	member   *Member
 	registry *prometheus.Registry
-	address  string // advertised
+	address  string        // advertised
+	patience time.Duration // with a disk that is to be closed or marked
 
 	mu     sync.Mutex
 	disk   store.Store // nil while there is none
 	node   *node.Node
 	halted bool
-}
-
-// replaceLeast is how long an empty directory in place of a damaged one must have lasted for another to take its place: a disk
-// that damages one after the other is for a person to look at.
-const replaceLeast = time.Minute
-
-func (n *nodeRunner) openDisk() error {
-	disk, _, err := store.OpenOrReplace(n.config.Data, store.Options{
-		FS: n.config.FS, Node: ring.NodeID(n.config.ID), Logger: n.config.Logger,
-	})
-	if err != nil {
-		return fmt.Errorf("data directory %s: %w", n.config.Data, err)
-	}
-	n.mu.Lock()
-	n.disk = disk
-	n.mu.Unlock()
-	return nil
-}
-
-func (n *nodeRunner) closeDisk() error {
-	n.mu.Lock()
-	disk := n.disk
-	n.disk = nil
-	n.mu.Unlock()
-	if disk == nil {
-		return nil
-	}
-	return disk.Close()
 }
 
 func (n *nodeRunner) openNode(listener net.Listener) error {
@@ -146,57 +115,4 @@ func (n *nodeRunner) halt() {
 	defer n.mu.Unlock()
 	n.halted = true
 	n.node.Halt()
-}
-
-// run ends when ctx does, or with an error that a person has to see to.
-func (n *nodeRunner) run(ctx context.Context) error {
-	var replaced time.Time
-	for {
-		err := n.current().Run(ctx)
-		if err == nil || ctx.Err() != nil || !store.Damaged(err) {
-			return err
-		}
-		if err := n.quarantine(err); err != nil {
-			return err
-		}
-		if lasted := time.Since(replaced); lasted < replaceLeast {
-			return fmt.Errorf("the data directory %s was damaged again, after %s: check the disk, then start the node, and it is filled "+
-				"anew from the other copies: %w", n.config.Data, lasted.Round(time.Second), err)
-		}
-		replaced = time.Now()
-		if err := n.replace(); err != nil {
-			return fmt.Errorf("in place of a damaged data directory: %w", err)
-		}
-	}
-}
-
-// quarantine sees to it that the directory is never again opened as what it was.
-func (n *nodeRunner) quarantine(cause error) error {
-	fs := n.config.FS
-	if fs == nil {
-		fs = vfs.Default
-	}
-	if err := store.Quarantine(fs, n.config.Data, cause.Error()); err != nil {
-		return fmt.Errorf("%w; and the data directory cannot be marked as damaged (%w): check the disk, and start the node with an "+
-			"empty directory", cause, err)
-	}
-	return nil
-}
-
-// replace goes on with an empty directory, as a stranger to the cluster that is filled from the other copies.
-func (n *nodeRunner) replace() error {
-	if err := n.closeDisk(); err != nil {
-		n.config.Logger.Warn("closing a damaged data directory", "directory", n.config.Data, "error", err)
-	}
-	if err := n.openDisk(); err != nil {
-		return err
-	}
-	listener, err := listen.TCP(n.member.grpc, n.config.Insecure)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	if err := n.openNode(listener); err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	return n.member.gossip.SetBoot(n.disk.Identity().Boot)
 }

@@ -22,7 +22,9 @@ type bench struct {
 }
 
 func (b *bench) arm(fault, lines string) {
-	require.NoError(b.t, os.WriteFile(filepath.Join(b.dir, fault), []byte(lines), 0o600))
+	name := filepath.Join(b.dir, fault)
+	require.NoError(b.t, os.WriteFile(name+".new", []byte(lines), 0o600))
+	require.NoError(b.t, os.Rename(name+".new", name)) // at once: while it is empty, it means all files
 }
 
 func (b *bench) disarm(fault string) { require.NoError(b.t, os.Remove(filepath.Join(b.dir, fault))) }
