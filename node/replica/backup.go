@@ -31,6 +31,11 @@ func (c *Core) receiveAppend(q *peer, sentAt Time, a *Append) {
 	p.grantUntil = max(p.grantUntil, c.now.add(c.cfg.grant()))
 	before := c.position
 	switch {
+	case a.FetchSnapshot && a.PrevSeq < p.committed:
+		// The primary asks from before a snapshot that was taken in under an earlier epoch, and does not know of it: what is
+		// committed is in every later primary's log, so this one agrees with it that far, and a snapshot would bring nothing.
+		p.matched = max(p.matched, p.committed)
+		c.voidFetch(p)
 	case a.FetchSnapshot:
 		c.wantSnapshot(p, a)
 	case p.matches(a):
