@@ -89,6 +89,7 @@ func TestSoak(t *testing.T) {
 	c.Duration = duration
 	c.Load.Inserts, c.Load.Pause = 32, 10*time.Millisecond
 	c.LeastAcknowledged = 10_000
+	c.RecoverWithin = 3 * time.Minute // 1024 partitions onto an empty disk
 	c.Plan.Kinds = kinds()
 	c.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	t.Logf("seed %d", c.Seed)
