@@ -29,6 +29,9 @@ type engine struct {
 
 	retained bool // guarded by mu: what the store was told last
 
+	expiring     sync.Mutex // held during a round of expiry; before mu
+	expiryRounds int        // rounds that found something; guarded by expiring
+
 	applies chan struct{} // capacity 1: there is something to apply
 	failed  chan error    // capacity 1: the first error that the node cannot go on with
 }

@@ -72,11 +72,13 @@ const (
 	expirySweep   = 256              // partitions looked at in a call of ExpiryDue
 	expiryAgain   = time.Second      // until what could not be logged is looked at again
 	expiryBackups = 30 * time.Second // the same where it is another's to log
+	expiryReads   = 8                // keys read from the disk in a step, where what the caller has read is outdated
 )
 
 // ExpiryDue names at most limit partitions whose applied state may hold keys past their expiry, for the caller to look for and to
 // tell with Expire. A partition that is named is not named again before Expire came, unless another key in it falls due.
-// A call looks at a few hundred partitions only, in turn.
+// A call looks at a few hundred partitions only, in turn, and passes over those where what came of the last Expire is not applied yet:
+// so the backlog of a partition shrinks as fast as its log takes it, and no log is filled with it.
 func (c *Core) ExpiryDue(limit int) (due []ring.PartitionID, before uint64) {
 	before = c.hybridMillis()
 	for range min(expirySweep, len(c.all)) {
@@ -84,7 +86,7 @@ func (c *Core) ExpiryDue(limit int) (due []ring.PartitionID, before uint64) {
 			break
 		}
 		c.expirySwept = (c.expirySwept + 1) % len(c.all)
-		if p := c.all[c.expirySwept]; p.expiresFrom <= before && p.role != roleNone {
+		if p := c.all[c.expirySwept]; p.expiresFrom <= before && p.role != roleNone && p.applied >= min(p.expiring, p.last) {
 			p.expiresFrom = math.MaxUint64
 			due = append(due, p.id)
 		}
@@ -92,29 +94,35 @@ func (c *Core) ExpiryDue(limit int) (due []ring.PartitionID, before uint64) {
 	return due, before
 }
 
-// expireKeys logs what is still past its expiry, as far as it may.
+// expireKeys logs what is still past its expiry, as far as it may: half of a partition's queue is left to its clients.
 func (c *Core) expireKeys(ev *Expire) {
 	p := c.partitions[ev.Partition]
 	if p == nil {
 		return
 	}
 	now := c.hybridMillis()
+	again := func(after time.Duration) { p.expiresFrom = min(p.expiresFrom, now+uint64(after.Milliseconds())) }
 	if ev.Next != 0 {
 		p.expiresFrom = min(p.expiresFrom, ev.Next)
 	}
-	for _, k := range ev.Keys {
+	for i, k := range ev.Keys {
 		if p.role != rolePrimary || p.closing != nil {
-			p.expiresFrom = min(p.expiresFrom, now+uint64(expiryBackups.Milliseconds()))
+			again(expiryBackups)
 			return
 		}
-		if _, refused := c.cannotLog(p); refused {
-			p.expiresFrom = min(p.expiresFrom, now+uint64(expiryAgain.Milliseconds()))
+		if _, refused := c.cannotLog(p); refused || p.last-p.applied >= uint64(c.cfg.MaxTail/2) {
+			again(expiryAgain)
+			return
+		}
+		if ev.Mark != p.queued && i >= expiryReads {
+			again(0) // better read anew without stopping everything else
 			return
 		}
 		ahead := &Ahead{Mark: ev.Mark, State: State{Exists: true, Attributes: entry.Attributes{ExpiresMillis: k.Millis}}}
 		if _, _, err := c.current(p, k.Key, ahead, false); err != nil {
-			p.expiresFrom = min(p.expiresFrom, now+uint64(expiryAgain.Milliseconds()))
+			again(expiryAgain)
 			return // the disk's failure ends the node elsewhere
 		}
+		p.expiring = p.last
 	}
 }

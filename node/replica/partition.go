@@ -42,6 +42,7 @@ type partition struct {
 	tailIndex   tailIndex
 	idempotent  map[string]uint64 // seqs of tail by idempotency key; nil until there is one
 	expiresFrom uint64            // no key in the applied state expires before, in Unix milliseconds of hybrid time; 0: not known
+	expiring    uint64            // the last entry when keys were last taken away in the background
 
 	promisePosition uint64 // of the newest promise's record: it is durable once this is synced (rule 5)
 	restarted       bool   // recovered from disk: this epoch may not be led again (rule 6)

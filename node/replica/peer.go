@@ -7,7 +7,8 @@ type peer struct {
 	replica   ring.Replica
 	boot      uint64
 	connected bool // frames can be sent to it
-	answered  Time // last time that it answered something, or that a connection to it came up
+	answered  Time // last time that it answered something, or that a connection to it came up after it had
+	credited  bool // a connection came up since it last answered: the next one counts for nothing
 	silent    bool // as of the last tick
 	given     int  // partitions handed to it while this node leaves
 
@@ -63,7 +64,9 @@ func (c *Core) peerUp(ev *PeerUp) {
 	q := c.peer(ev.Peer)
 	q.connected, q.wake = true, false
 	q.boot = max(q.boot, ev.Boot)
-	q.answered = c.now
+	if !q.credited { // connections that break before anything is answered on them must not hide that nothing is
+		q.answered, q.credited = c.now, true
+	}
 	q.nextBeacon = c.now
 	for _, p := range c.all {
 		if m := p.member(q); m != nil {
@@ -141,7 +144,7 @@ func (c *Core) received(ev *Received) {
 	}
 	f := ev.Frame
 	if len(f.Acks) > 0 || f.BeaconAck != nil {
-		q.answered = c.now
+		q.answered, q.credited = c.now, false
 	}
 	for i := range f.Appends {
 		c.receiveAppend(q, f.SentAt, &f.Appends[i])
