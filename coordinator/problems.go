@@ -53,6 +53,9 @@ func problemOf(s *state, v view, now time.Time, p *ring.Partition) *kringv1.Part
 		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_OFFLINE, lastDown
 	case primaryDown != 0:
 		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_LEADERLESS, primaryDown
+	case live < min(int(s.table.Settings.MinInSync), len(p.InSync)):
+		// The others may not be left out, so nothing commits: there is a primary, and it does not serve.
+		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_LEADERLESS, lastDown
 	case live < int(s.table.Settings.Replicas):
 		out.Kind, out.SinceUnixMillis = kringv1.PartitionProblem_KIND_UNDER_REPLICATED, firstDown
 	default:

@@ -26,7 +26,8 @@ Nodes are listed that are down, "suspect" (not heard of for longer than they sho
 (stopping in good order) or "joining" (catching up with writes they have missed). Partitions, by their numbers, are
 
   offline           every node with a whole copy is away: they come back with one of those nodes
-  leaderless        the node that leads them is down: another takes over in a moment, if it may
+  leaderless        nobody serves them: their primary is down and another takes over in a moment, or too
+                    few copies are up
   under-replicated  they serve, with fewer copies than they should have
 
 For scripts, 'kring wait --healthy' waits until all is well.`

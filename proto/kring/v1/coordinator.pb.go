@@ -75,7 +75,7 @@ type PartitionProblem_Kind int32
 const (
 	PartitionProblem_KIND_UNSPECIFIED      PartitionProblem_Kind = 0
 	PartitionProblem_KIND_UNDER_REPLICATED PartitionProblem_Kind = 1 // fewer than `replicas` in-sync copies on live nodes
-	PartitionProblem_KIND_LEADERLESS       PartitionProblem_Kind = 2 // the primary is down
+	PartitionProblem_KIND_LEADERLESS       PartitionProblem_Kind = 2 // the primary is down, or fewer than `min_in_sync` copies are up: nobody serves
 	PartitionProblem_KIND_OFFLINE          PartitionProblem_Kind = 3 // every in-sync copy is down
 )
 
