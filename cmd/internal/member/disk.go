@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/kringdb/kring/cmd/internal/listen"
@@ -115,14 +116,35 @@ func (n *nodeRunner) giveUp(cause error) error {
 		"takes its place, which is filled from the other copies", cause, n.config.Data)
 }
 
-// replace goes on with an empty directory, as a stranger to the cluster that is filled from the other copies.
-func (n *nodeRunner) replace() error {
+// openFirstNode opens a node. Bits that have changed may be met only now, when what the log and the tables hold is looked at: the
+// node is then opened with an empty directory instead.
+func (n *nodeRunner) openFirstNode(listener net.Listener) (replaced bool, err error) {
+	err = n.openNode(listener)
+	if !errors.Is(err, store.ErrCorrupt) {
+		return false, err
+	}
+	if err := n.mark(err); err != nil {
+		return false, err
+	}
+	if err := n.reopenDisk(); err != nil {
+		return false, err
+	}
+	return true, n.openNode(listener)
+}
+
+// reopenDisk opens an empty directory in the place of one that is marked.
+func (n *nodeRunner) reopenDisk() error {
 	if err := n.closeDisk(); errors.Is(err, errHangs) {
 		return err
 	} else if err != nil {
 		n.config.Logger.Warn("closing a damaged data directory", "directory", n.config.Data, "error", err)
 	}
-	if err := n.openDisk(); err != nil {
+	return n.openDisk()
+}
+
+// replace goes on with an empty directory, as a stranger to the cluster that is filled from the other copies.
+func (n *nodeRunner) replace() error {
+	if err := n.reopenDisk(); err != nil {
 		return err
 	}
 	listener, err := listen.TCP(n.member.grpc, n.config.Insecure)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/kringdb/kring/cmd/internal/admin"
+	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/node/store"
 	"github.com/kringdb/kring/ring"
 	"github.com/kringdb/kring/ring/client"
@@ -316,4 +319,34 @@ func TestDamagedWhenClosed(t *testing.T) {
 	fail.Store(false)
 	_, err := store.New("/data", store.Options{FS: fs, Node: "n1"})
 	require.ErrorIs(t, err, store.ErrQuarantined)
+}
+
+// rotten is a store whose log turns out to be damaged when it is read.
+type rotten struct{ store.Store }
+
+func (rotten) Recovered() []entry.Recovered { return []entry.Recovered{{Partition: 2, Last: 7}} }
+
+func (rotten) Entries(ring.PartitionID, uint64, uint64, int) ([][]byte, error) {
+	return nil, fmt.Errorf("block 3: %w", store.ErrCorrupt)
+}
+
+// TestDamagedWhenTheNodeIsMade: what Open did not meet, the protocol does that looks at what was recovered.
+func TestDamagedWhenTheNodeIsMade(t *testing.T) {
+	m := newMember(&Common{ID: "n1", Logger: slog.New(slog.DiscardHandler)})
+	n := &nodeRunner{
+		config: NodeConfig{Data: "/data", FS: vfs.NewMem(), Common: Common{ID: "n1", Logger: slog.New(slog.DiscardHandler)}},
+		member: m, registry: admin.NewRegistry(), patience: time.Minute,
+	}
+	require.NoError(t, n.openDisk())
+	before := n.disk.Identity().Store
+	n.disk = rotten{n.disk}
+	listener, err := net.Listen("tcp", loopback)
+	require.NoError(t, err)
+	n.address = listener.Addr().String()
+	replaced, err := n.openFirstNode(listener)
+	require.NoError(t, err)
+	require.True(t, replaced)
+	require.NotEqual(t, before, n.disk.Identity().Store)
+	require.NotNil(t, n.current())
+	require.NoError(t, errors.Join(listener.Close(), n.closeDisk()))
 }

@@ -49,7 +49,11 @@ func NewNode(c NodeConfig) (_ *Member, err error) {
 		return nil, err
 	}
 	m.grpc = listener.Addr().String()
-	if err := n.openNode(listener); err != nil {
+	replaced, err := n.openFirstNode(listener)
+	if err == nil && replaced {
+		err = m.gossip.SetBoot(n.disk.Identity().Boot)
+	}
+	if err != nil {
 		return nil, err
 	}
 	m.ready, m.halt = n.ready, n.halt
