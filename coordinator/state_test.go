@@ -268,7 +268,7 @@ func TestADiskThatIsNeededIsNotReplaced(t *testing.T) {
 	m.StoreId, m.BootCount = 77, 1
 	err := s.apply(registerCommand("", m))
 	code(t, kverr.WrongStore, err)
-	require.ErrorContains(t, err, "kring recover")
+	require.ErrorContains(t, err, "bring the others back first")
 
 	for _, r := range p.InSync {
 		if r != alone {

@@ -195,7 +195,9 @@ func (c *Core) blockedBy(p *partition) string {
 	if m == nil {
 		return ""
 	}
-	if c.mayLose(p, &p.config) && (p.asked == nil || c.now-p.asked.first < Time(askPatience)) {
+	// One that was only asked in is got rid of by raising the epoch, however small the set is.
+	removable := c.mayLose(p, &p.config) || !p.config.IsInSync(m.peer.replica)
+	if removable && (p.asked == nil || c.now-p.asked.first < Time(askPatience)) {
 		return ""
 	}
 	return fmt.Sprintf("in-sync replica %s does not answer", m.peer.replica.Node)
