@@ -41,6 +41,9 @@ func newWait() *cobra.Command {
 		Example: "  kring wait\n  kring wait --healthy --timeout 30s",
 		Args:    arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("for") {
+				stretch = min(stretch, flags.timeout/2) // who gives little time has not asked for more
+			}
 			switch {
 			case stretch < 0:
 				return exit.Usagef("--for %s: must not be negative", stretch)
