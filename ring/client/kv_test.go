@@ -217,7 +217,7 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 	require.Contains(t, e.Message, none.address)
 
 	forming := startCoordinator(t, &ring.Table{Version: 1, Settings: ring.Settings{ClusterID: "test"}})
-	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel = context.WithTimeout(t.Context(), time.Second) // enough to reach it on a busy machine
 	defer cancel()
 	_, err = Open(ctx, Config{Seeds: StaticSeeds(forming.address)})
 	require.ErrorContains(t, err, "2 more nodes")

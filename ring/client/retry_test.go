@@ -138,11 +138,11 @@ func TestNodesThatSendRoundInCirclesAreNotHammered(t *testing.T) {
 	n1.handle(circle(n2))
 	n2.handle(circle(n1))
 	c := open(t, Config{}, startCoordinator(t, first))
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err := c.Get(ctx, []byte("k"))
 	requireCode(t, kverr.Unavailable, err)
-	require.Less(t, hops.Load(), uint64(200))
+	require.Less(t, hops.Load(), uint64(1000))
 }
 
 func TestRefusalsAreTriedAgainUnderOneRequestID(t *testing.T) {
@@ -171,7 +171,7 @@ func TestGivingUpSaysWhenToComeBack(t *testing.T) {
 		kverr.Busy: kverr.Busy, kverr.Unavailable: kverr.Unavailable, kverr.NotPrimary: kverr.Unavailable,
 	} {
 		n.handle(failing(1<<60, code))
-		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		_, err := c.Put(ctx, []byte("k"), nil)
 		e := requireCode(t, want, err)
 		require.GreaterOrEqual(t, e.RetryAfter, leastRetryAfter)
