@@ -73,7 +73,33 @@ func openDisk(dir, id string, logger *slog.Logger) (d *disk, err error) {
 	if err := d.findFresh(); err != nil {
 		return d, err
 	}
+	if err := d.checkLog(); err != nil {
+		return d, err
+	}
 	return d, d.findNew()
+}
+
+// checkLog reads every entry once: raft does so as well, but it panics at the first that cannot be read.
+func (d *disk) checkLog() error {
+	first, err := d.log.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("coordinator: log: %w", err)
+	}
+	last, err := d.log.LastIndex()
+	if err != nil {
+		return fmt.Errorf("coordinator: log: %w", err)
+	}
+	if last == 0 {
+		return nil
+	}
+	for i := first; i <= last; i++ {
+		var entry raft.Log
+		if err := d.log.GetLog(i, &entry); err != nil {
+			return fmt.Errorf("coordinator: the log in %s is damaged: entry %d of %d to %d: %w; while most other coordinators "+
+				"run, move the directory away and start this one again: it gets everything from them", d.dir, i, first, last, err)
+		}
+	}
+	return nil
 }
 
 func lockDirectory(dir string) (*os.File, error) {

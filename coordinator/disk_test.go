@@ -2,6 +2,9 @@ package coordinator
 
 import (
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,6 +49,57 @@ func TestDiskMendsACutBootstrap(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, d.fresh)
 	require.NoError(t, d.close())
+}
+
+// A coordinator that led without a majority has entries that the others replace. Their segment must be readable afterwards
+// (raft-wal 0.4.0 left it without its index: the coordinator could not start any more).
+func TestDiskIsReadableAfterEntriesWereReplaced(t *testing.T) {
+	dir := t.TempDir()
+	d, err := openDisk(dir, "c1", testLogger("c1"))
+	require.NoError(t, err)
+	const last, kept = 9, 6
+	for i := uint64(1); i <= last; i++ {
+		require.NoError(t, d.log.StoreLog(&raft.Log{Index: i, Term: 1, Type: raft.LogNoop}))
+	}
+	require.NoError(t, d.log.DeleteRange(kept+1, last))
+	require.NoError(t, d.close())
+
+	d, err = openDisk(dir, "c1", testLogger("c1"))
+	require.NoError(t, err)
+	for i := uint64(kept + 1); i <= last; i++ {
+		require.NoError(t, d.log.StoreLog(&raft.Log{Index: i, Term: 2, Type: raft.LogNoop}))
+	}
+	require.NoError(t, d.close())
+	d, err = openDisk(dir, "c1", testLogger("c1"))
+	require.NoError(t, err)
+	for i := uint64(1); i <= last; i++ {
+		var entry raft.Log
+		require.NoError(t, d.log.GetLog(i, &entry))
+		require.Equal(t, i > kept, entry.Term == 2, "entry %d of term %d", i, entry.Term)
+	}
+	require.NoError(t, d.close())
+}
+
+func TestDiskTellsADamagedLog(t *testing.T) {
+	dir := t.TempDir()
+	d, err := openDisk(dir, "c1", testLogger("c1"))
+	require.NoError(t, err)
+	const entries, bytes = 8, 1 << 20 // two segments: a closed one is not read when the log is opened
+	for i := uint64(1); i <= entries; i++ {
+		require.NoError(t, d.log.StoreLog(&raft.Log{Index: i, Term: 1, Data: make([]byte, bytes)}))
+	}
+	require.NoError(t, d.close())
+	segments, err := filepath.Glob(filepath.Join(dir, "log", "*.wal"))
+	require.NoError(t, err)
+	slices.Sort(segments)
+	f, err := os.OpenFile(segments[0], os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt(make([]byte, 2*bytes), bytes)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	_, err = openDisk(dir, "c1", testLogger("c1"))
+	require.ErrorContains(t, err, "is damaged")
+	require.ErrorContains(t, err, "move the directory away")
 }
 
 func TestStreamRefusesStrangers(t *testing.T) {
