@@ -119,7 +119,7 @@ func (x PartitionProblem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PartitionProblem_Kind.Descriptor instead.
 func (PartitionProblem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{15, 0}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{16, 0}
 }
 
 type RegisterRequest struct {
@@ -258,10 +258,12 @@ type HeartbeatRequest struct {
 	UnixNanos    int64                  `protobuf:"varint,10,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`         // wall clock, to notice skew
 	// Nodes: those with which this one shares partitions and that answer nothing, by node id: for SilentAfter, or at once where
 	// the connection broke and is refused. Named in every heartbeat for as long as it lasts.
-	SilentPeers     []string `protobuf:"bytes,11,rep,name=silent_peers,json=silentPeers,proto3" json:"silent_peers,omitempty"`
-	DiskWaiting     bool     `protobuf:"varint,12,opt,name=disk_waiting,json=diskWaiting,proto3" json:"disk_waiting,omitempty"`             // nodes: records have waited for a sync since before the last heartbeat; with disk_progress unchanged, the disk hangs
-	Leaving         bool     `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`                                        // nodes: is stopping in good order, gets no new roles
-	PartitionsAhead uint32   `protobuf:"varint,14,opt,name=partitions_ahead,json=partitionsAhead,proto3" json:"partitions_ahead,omitempty"` // nodes: copies whose promised epoch is above the table's that table_version names; lasting, it means that the coordinators were set back
+	SilentPeers     []string            `protobuf:"bytes,11,rep,name=silent_peers,json=silentPeers,proto3" json:"silent_peers,omitempty"`
+	DiskWaiting     bool                `protobuf:"varint,12,opt,name=disk_waiting,json=diskWaiting,proto3" json:"disk_waiting,omitempty"`             // nodes: records have waited for a sync since before the last heartbeat; with disk_progress unchanged, the disk hangs
+	Leaving         bool                `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`                                        // nodes: is stopping in good order, gets no new roles
+	PartitionsAhead uint32              `protobuf:"varint,14,opt,name=partitions_ahead,json=partitionsAhead,proto3" json:"partitions_ahead,omitempty"` // nodes: copies whose promised epoch is above the table's that table_version names; lasting, it means that the coordinators were set back
+	Transfers       []*TransferProgress `protobuf:"bytes,20,rep,name=transfers,proto3" json:"transfers,omitempty"`                                     // nodes: what they take in now, at most 256
+	Latency         *LatencyCounts      `protobuf:"bytes,21,opt,name=latency,proto3" json:"latency,omitempty"`                                         // gateways: of requests for values answered since the last heartbeat that was answered
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -394,6 +396,20 @@ func (x *HeartbeatRequest) GetPartitionsAhead() uint32 {
 	return 0
 }
 
+func (x *HeartbeatRequest) GetTransfers() []*TransferProgress {
+	if x != nil {
+		return x.Transfers
+	}
+	return nil
+}
+
+func (x *HeartbeatRequest) GetLatency() *LatencyCounts {
+	if x != nil {
+		return x.Latency
+	}
+	return nil
+}
+
 // Load figures are since the previous heartbeat where they are rates, and now where they are levels.
 type Load struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -512,13 +528,14 @@ func (x *Load) GetDiskFull() bool {
 }
 
 type HeartbeatResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TableVersion  uint64                 `protobuf:"varint,1,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"` // the leader's
-	LeaderId      string                 `protobuf:"bytes,2,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	Handovers     []*Handover            `protobuf:"bytes,4,rep,name=handovers,proto3" json:"handovers,omitempty"` // nodes: leads to be given away now, a few at a time
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	TableVersion   uint64                 `protobuf:"varint,1,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"` // the leader's
+	LeaderId       string                 `protobuf:"bytes,2,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	ClusterId      string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Handovers      []*Handover            `protobuf:"bytes,4,rep,name=handovers,proto3" json:"handovers,omitempty"`                                  // nodes: leads to be given away now, a few at a time
+	TransferLimits *TransferLimits        `protobuf:"bytes,20,opt,name=transfer_limits,json=transferLimits,proto3" json:"transfer_limits,omitempty"` // nodes: in force until the next answer; absent: as before
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *HeartbeatResponse) Reset() {
@@ -579,6 +596,82 @@ func (x *HeartbeatResponse) GetHandovers() []*Handover {
 	return nil
 }
 
+func (x *HeartbeatResponse) GetTransferLimits() *TransferLimits {
+	if x != nil {
+		return x.TransferLimits
+	}
+	return nil
+}
+
+// TransferLimits bound what a node sends to joiners.
+type TransferLimits struct {
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	BytesPerSecond       uint64                 `protobuf:"varint,1,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`                     // for balance and drains; 0: no limit
+	RepairBytesPerSecond uint64                 `protobuf:"varint,2,opt,name=repair_bytes_per_second,json=repairBytesPerSecond,proto3" json:"repair_bytes_per_second,omitempty"` // for partitions that lack copies; 0: no limit
+	Transfers            uint32                 `protobuf:"varint,3,opt,name=transfers,proto3" json:"transfers,omitempty"`                                                       // snapshots sent at once; 0: the node's own default
+	Repairs              []uint32               `protobuf:"varint,4,rep,packed,name=repairs,proto3" json:"repairs,omitempty"`                                                    // partitions of this node that count as repair; sorted
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *TransferLimits) Reset() {
+	*x = TransferLimits{}
+	mi := &file_kring_v1_coordinator_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLimits) ProtoMessage() {}
+
+func (x *TransferLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLimits.ProtoReflect.Descriptor instead.
+func (*TransferLimits) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TransferLimits) GetBytesPerSecond() uint64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *TransferLimits) GetRepairBytesPerSecond() uint64 {
+	if x != nil {
+		return x.RepairBytesPerSecond
+	}
+	return 0
+}
+
+func (x *TransferLimits) GetTransfers() uint32 {
+	if x != nil {
+		return x.Transfers
+	}
+	return 0
+}
+
+func (x *TransferLimits) GetRepairs() []uint32 {
+	if x != nil {
+		return x.Repairs
+	}
+	return nil
+}
+
 // Handover asks a partition's primary to release it to another in-sync replica. It is named in every answer until the
 // partition's epoch has moved on, or it is no longer wished; a repeat asks for nothing new.
 type Handover struct {
@@ -592,7 +685,7 @@ type Handover struct {
 
 func (x *Handover) Reset() {
 	*x = Handover{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[5]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +697,7 @@ func (x *Handover) String() string {
 func (*Handover) ProtoMessage() {}
 
 func (x *Handover) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[5]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +710,7 @@ func (x *Handover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handover.ProtoReflect.Descriptor instead.
 func (*Handover) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{5}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Handover) GetPartition() uint32 {
@@ -654,7 +747,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +759,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +772,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{6}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LocateRequest) GetTarget() isLocateRequest_Target {
@@ -735,7 +828,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +840,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +853,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{7}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LocateResponse) GetPartition() *Partition {
@@ -801,7 +894,7 @@ type WatchRingRequest struct {
 
 func (x *WatchRingRequest) Reset() {
 	*x = WatchRingRequest{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +906,7 @@ func (x *WatchRingRequest) String() string {
 func (*WatchRingRequest) ProtoMessage() {}
 
 func (x *WatchRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +919,7 @@ func (x *WatchRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRingRequest.ProtoReflect.Descriptor instead.
 func (*WatchRingRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{8}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WatchRingRequest) GetFromVersion() uint64 {
@@ -857,7 +950,7 @@ type WatchRingResponse struct {
 
 func (x *WatchRingResponse) Reset() {
 	*x = WatchRingResponse{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +962,7 @@ func (x *WatchRingResponse) String() string {
 func (*WatchRingResponse) ProtoMessage() {}
 
 func (x *WatchRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +975,7 @@ func (x *WatchRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRingResponse.ProtoReflect.Descriptor instead.
 func (*WatchRingResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{9}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WatchRingResponse) GetUpdate() isWatchRingResponse_Update {
@@ -941,7 +1034,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1046,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1059,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{10}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{11}
 }
 
 type GetClusterResponse struct {
@@ -987,7 +1080,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[11]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1092,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[11]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1105,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{11}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetClusterResponse) GetSettings() *Settings {
@@ -1098,7 +1191,7 @@ type CoordinatorInfo struct {
 
 func (x *CoordinatorInfo) Reset() {
 	*x = CoordinatorInfo{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[12]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1203,7 @@ func (x *CoordinatorInfo) String() string {
 func (*CoordinatorInfo) ProtoMessage() {}
 
 func (x *CoordinatorInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[12]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1216,7 @@ func (x *CoordinatorInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorInfo.ProtoReflect.Descriptor instead.
 func (*CoordinatorInfo) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{12}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CoordinatorInfo) GetId() string {
@@ -1181,7 +1274,7 @@ type NodeInfo struct {
 
 func (x *NodeInfo) Reset() {
 	*x = NodeInfo{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[13]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1286,7 @@ func (x *NodeInfo) String() string {
 func (*NodeInfo) ProtoMessage() {}
 
 func (x *NodeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[13]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1299,7 @@ func (x *NodeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
 func (*NodeInfo) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{13}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NodeInfo) GetMember() *Member {
@@ -1304,7 +1397,7 @@ type GatewayInfo struct {
 
 func (x *GatewayInfo) Reset() {
 	*x = GatewayInfo{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[14]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1409,7 @@ func (x *GatewayInfo) String() string {
 func (*GatewayInfo) ProtoMessage() {}
 
 func (x *GatewayInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[14]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1422,7 @@ func (x *GatewayInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayInfo.ProtoReflect.Descriptor instead.
 func (*GatewayInfo) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{14}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GatewayInfo) GetId() string {
@@ -1364,7 +1457,7 @@ type PartitionProblem struct {
 
 func (x *PartitionProblem) Reset() {
 	*x = PartitionProblem{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[15]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1469,7 @@ func (x *PartitionProblem) String() string {
 func (*PartitionProblem) ProtoMessage() {}
 
 func (x *PartitionProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[15]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1482,7 @@ func (x *PartitionProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionProblem.ProtoReflect.Descriptor instead.
 func (*PartitionProblem) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{15}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PartitionProblem) GetPartition() uint32 {
@@ -1426,7 +1519,7 @@ type ChangePartitionRequest struct {
 
 func (x *ChangePartitionRequest) Reset() {
 	*x = ChangePartitionRequest{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[16]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1531,7 @@ func (x *ChangePartitionRequest) String() string {
 func (*ChangePartitionRequest) ProtoMessage() {}
 
 func (x *ChangePartitionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[16]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1544,7 @@ func (x *ChangePartitionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionRequest.ProtoReflect.Descriptor instead.
 func (*ChangePartitionRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{16}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ChangePartitionRequest) GetClusterId() string {
@@ -1499,7 +1592,7 @@ type ChangePartitionResponse struct {
 
 func (x *ChangePartitionResponse) Reset() {
 	*x = ChangePartitionResponse{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[17]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1604,7 @@ func (x *ChangePartitionResponse) String() string {
 func (*ChangePartitionResponse) ProtoMessage() {}
 
 func (x *ChangePartitionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[17]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1617,7 @@ func (x *ChangePartitionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionResponse.ProtoReflect.Descriptor instead.
 func (*ChangePartitionResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{17}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ChangePartitionResponse) GetDecided() *Partition {
@@ -1552,7 +1645,7 @@ type ChangePartitionsRequest struct {
 
 func (x *ChangePartitionsRequest) Reset() {
 	*x = ChangePartitionsRequest{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[18]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1657,7 @@ func (x *ChangePartitionsRequest) String() string {
 func (*ChangePartitionsRequest) ProtoMessage() {}
 
 func (x *ChangePartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[18]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1670,7 @@ func (x *ChangePartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsRequest.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{18}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ChangePartitionsRequest) GetClusterId() string {
@@ -1611,7 +1704,7 @@ type ChangePartitionsResponse struct {
 
 func (x *ChangePartitionsResponse) Reset() {
 	*x = ChangePartitionsResponse{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[19]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1716,7 @@ func (x *ChangePartitionsResponse) String() string {
 func (*ChangePartitionsResponse) ProtoMessage() {}
 
 func (x *ChangePartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[19]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1729,7 @@ func (x *ChangePartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsResponse.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{19}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ChangePartitionsResponse) GetResults() []*ChangePartitionsResponse_Result {
@@ -1664,7 +1757,7 @@ type ChangePartitionsRequest_Change struct {
 
 func (x *ChangePartitionsRequest_Change) Reset() {
 	*x = ChangePartitionsRequest_Change{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[20]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1769,7 @@ func (x *ChangePartitionsRequest_Change) String() string {
 func (*ChangePartitionsRequest_Change) ProtoMessage() {}
 
 func (x *ChangePartitionsRequest_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[20]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1782,7 @@ func (x *ChangePartitionsRequest_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsRequest_Change.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsRequest_Change) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{18, 0}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{19, 0}
 }
 
 func (x *ChangePartitionsRequest_Change) GetExpectedEpoch() uint64 {
@@ -1724,7 +1817,7 @@ type ChangePartitionsResponse_Result struct {
 
 func (x *ChangePartitionsResponse_Result) Reset() {
 	*x = ChangePartitionsResponse_Result{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[21]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +1829,7 @@ func (x *ChangePartitionsResponse_Result) String() string {
 func (*ChangePartitionsResponse_Result) ProtoMessage() {}
 
 func (x *ChangePartitionsResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[21]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +1842,7 @@ func (x *ChangePartitionsResponse_Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsResponse_Result.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsResponse_Result) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{19, 0}
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{20, 0}
 }
 
 func (x *ChangePartitionsResponse_Result) GetDecided() *Partition {
@@ -1777,7 +1870,7 @@ var File_kring_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
-	"\x1akring/v1/coordinator.proto\x12\bkring.v1\x1a\x14kring/v1/error.proto\x1a\x13kring/v1/ring.proto\"\xa2\x01\n" +
+	"\x1akring/v1/coordinator.proto\x12\bkring.v1\x1a\x14kring/v1/error.proto\x1a\x19kring/v1/operations.proto\x1a\x13kring/v1/ring.proto\"\xa2\x01\n" +
 	"\x0fRegisterRequest\x12(\n" +
 	"\x06member\x18\x01 \x01(\v2\x10.kring.v1.MemberR\x06member\x12\x1d\n" +
 	"\n" +
@@ -1787,7 +1880,7 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x10RegisterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12#\n" +
-	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\"\xda\x03\n" +
+	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\"\xc7\x04\n" +
 	"\x10HeartbeatRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x0e\n" +
@@ -1806,7 +1899,9 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\fsilent_peers\x18\v \x03(\tR\vsilentPeers\x12!\n" +
 	"\fdisk_waiting\x18\f \x01(\bR\vdiskWaiting\x12\x18\n" +
 	"\aleaving\x18\r \x01(\bR\aleaving\x12)\n" +
-	"\x10partitions_ahead\x18\x0e \x01(\rR\x0fpartitionsAhead\"\xff\x02\n" +
+	"\x10partitions_ahead\x18\x0e \x01(\rR\x0fpartitionsAhead\x128\n" +
+	"\ttransfers\x18\x14 \x03(\v2\x1a.kring.v1.TransferProgressR\ttransfers\x121\n" +
+	"\alatency\x18\x15 \x01(\v2\x17.kring.v1.LatencyCountsR\alatency\"\xff\x02\n" +
 	"\x04Load\x12(\n" +
 	"\x10reads_per_second\x18\x01 \x01(\x01R\x0ereadsPerSecond\x12*\n" +
 	"\x11writes_per_second\x18\x02 \x01(\x01R\x0fwritesPerSecond\x12\"\n" +
@@ -1818,13 +1913,19 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x0fsync_p99_millis\x18\b \x01(\x01R\rsyncP99Millis\x12&\n" +
 	"\x0fdisk_free_bytes\x18\t \x01(\x04R\rdiskFreeBytes\x12\x1b\n" +
 	"\tdisk_full\x18\n" +
-	" \x01(\bR\bdiskFull\"\xa6\x01\n" +
+	" \x01(\bR\bdiskFull\"\xe9\x01\n" +
 	"\x11HeartbeatResponse\x12#\n" +
 	"\rtable_version\x18\x01 \x01(\x04R\ftableVersion\x12\x1b\n" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x120\n" +
-	"\thandovers\x18\x04 \x03(\v2\x12.kring.v1.HandoverR\thandovers\"a\n" +
+	"\thandovers\x18\x04 \x03(\v2\x12.kring.v1.HandoverR\thandovers\x12A\n" +
+	"\x0ftransfer_limits\x18\x14 \x01(\v2\x18.kring.v1.TransferLimitsR\x0etransferLimits\"\xa9\x01\n" +
+	"\x0eTransferLimits\x12(\n" +
+	"\x10bytes_per_second\x18\x01 \x01(\x04R\x0ebytesPerSecond\x125\n" +
+	"\x17repair_bytes_per_second\x18\x02 \x01(\x04R\x14repairBytesPerSecond\x12\x1c\n" +
+	"\ttransfers\x18\x03 \x01(\rR\ttransfers\x12\x18\n" +
+	"\arepairs\x18\x04 \x03(\rR\arepairs\"a\n" +
 	"\bHandover\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12!\n" +
@@ -1947,7 +2048,7 @@ func file_kring_v1_coordinator_proto_rawDescGZIP() []byte {
 }
 
 var file_kring_v1_coordinator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_kring_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_kring_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_kring_v1_coordinator_proto_goTypes = []any{
 	(HeartbeatRole)(0),                      // 0: kring.v1.HeartbeatRole
 	(PartitionProblem_Kind)(0),              // 1: kring.v1.PartitionProblem.Kind
@@ -1956,77 +2057,83 @@ var file_kring_v1_coordinator_proto_goTypes = []any{
 	(*HeartbeatRequest)(nil),                // 4: kring.v1.HeartbeatRequest
 	(*Load)(nil),                            // 5: kring.v1.Load
 	(*HeartbeatResponse)(nil),               // 6: kring.v1.HeartbeatResponse
-	(*Handover)(nil),                        // 7: kring.v1.Handover
-	(*LocateRequest)(nil),                   // 8: kring.v1.LocateRequest
-	(*LocateResponse)(nil),                  // 9: kring.v1.LocateResponse
-	(*WatchRingRequest)(nil),                // 10: kring.v1.WatchRingRequest
-	(*WatchRingResponse)(nil),               // 11: kring.v1.WatchRingResponse
-	(*GetClusterRequest)(nil),               // 12: kring.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),              // 13: kring.v1.GetClusterResponse
-	(*CoordinatorInfo)(nil),                 // 14: kring.v1.CoordinatorInfo
-	(*NodeInfo)(nil),                        // 15: kring.v1.NodeInfo
-	(*GatewayInfo)(nil),                     // 16: kring.v1.GatewayInfo
-	(*PartitionProblem)(nil),                // 17: kring.v1.PartitionProblem
-	(*ChangePartitionRequest)(nil),          // 18: kring.v1.ChangePartitionRequest
-	(*ChangePartitionResponse)(nil),         // 19: kring.v1.ChangePartitionResponse
-	(*ChangePartitionsRequest)(nil),         // 20: kring.v1.ChangePartitionsRequest
-	(*ChangePartitionsResponse)(nil),        // 21: kring.v1.ChangePartitionsResponse
-	(*ChangePartitionsRequest_Change)(nil),  // 22: kring.v1.ChangePartitionsRequest.Change
-	(*ChangePartitionsResponse_Result)(nil), // 23: kring.v1.ChangePartitionsResponse.Result
-	(*Member)(nil),                          // 24: kring.v1.Member
-	(*Replica)(nil),                         // 25: kring.v1.Replica
-	(*Partition)(nil),                       // 26: kring.v1.Partition
-	(*Table)(nil),                           // 27: kring.v1.Table
-	(*TableChange)(nil),                     // 28: kring.v1.TableChange
-	(*Settings)(nil),                        // 29: kring.v1.Settings
-	(ErrorCode)(0),                          // 30: kring.v1.ErrorCode
+	(*TransferLimits)(nil),                  // 7: kring.v1.TransferLimits
+	(*Handover)(nil),                        // 8: kring.v1.Handover
+	(*LocateRequest)(nil),                   // 9: kring.v1.LocateRequest
+	(*LocateResponse)(nil),                  // 10: kring.v1.LocateResponse
+	(*WatchRingRequest)(nil),                // 11: kring.v1.WatchRingRequest
+	(*WatchRingResponse)(nil),               // 12: kring.v1.WatchRingResponse
+	(*GetClusterRequest)(nil),               // 13: kring.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),              // 14: kring.v1.GetClusterResponse
+	(*CoordinatorInfo)(nil),                 // 15: kring.v1.CoordinatorInfo
+	(*NodeInfo)(nil),                        // 16: kring.v1.NodeInfo
+	(*GatewayInfo)(nil),                     // 17: kring.v1.GatewayInfo
+	(*PartitionProblem)(nil),                // 18: kring.v1.PartitionProblem
+	(*ChangePartitionRequest)(nil),          // 19: kring.v1.ChangePartitionRequest
+	(*ChangePartitionResponse)(nil),         // 20: kring.v1.ChangePartitionResponse
+	(*ChangePartitionsRequest)(nil),         // 21: kring.v1.ChangePartitionsRequest
+	(*ChangePartitionsResponse)(nil),        // 22: kring.v1.ChangePartitionsResponse
+	(*ChangePartitionsRequest_Change)(nil),  // 23: kring.v1.ChangePartitionsRequest.Change
+	(*ChangePartitionsResponse_Result)(nil), // 24: kring.v1.ChangePartitionsResponse.Result
+	(*Member)(nil),                          // 25: kring.v1.Member
+	(*TransferProgress)(nil),                // 26: kring.v1.TransferProgress
+	(*LatencyCounts)(nil),                   // 27: kring.v1.LatencyCounts
+	(*Replica)(nil),                         // 28: kring.v1.Replica
+	(*Partition)(nil),                       // 29: kring.v1.Partition
+	(*Table)(nil),                           // 30: kring.v1.Table
+	(*TableChange)(nil),                     // 31: kring.v1.TableChange
+	(*Settings)(nil),                        // 32: kring.v1.Settings
+	(ErrorCode)(0),                          // 33: kring.v1.ErrorCode
 }
 var file_kring_v1_coordinator_proto_depIdxs = []int32{
-	24, // 0: kring.v1.RegisterRequest.member:type_name -> kring.v1.Member
+	25, // 0: kring.v1.RegisterRequest.member:type_name -> kring.v1.Member
 	0,  // 1: kring.v1.HeartbeatRequest.role:type_name -> kring.v1.HeartbeatRole
 	5,  // 2: kring.v1.HeartbeatRequest.load:type_name -> kring.v1.Load
-	7,  // 3: kring.v1.HeartbeatResponse.handovers:type_name -> kring.v1.Handover
-	25, // 4: kring.v1.Handover.to:type_name -> kring.v1.Replica
-	26, // 5: kring.v1.LocateResponse.partition:type_name -> kring.v1.Partition
-	24, // 6: kring.v1.LocateResponse.members:type_name -> kring.v1.Member
-	27, // 7: kring.v1.WatchRingResponse.table:type_name -> kring.v1.Table
-	28, // 8: kring.v1.WatchRingResponse.change:type_name -> kring.v1.TableChange
-	29, // 9: kring.v1.GetClusterResponse.settings:type_name -> kring.v1.Settings
-	14, // 10: kring.v1.GetClusterResponse.coordinators:type_name -> kring.v1.CoordinatorInfo
-	15, // 11: kring.v1.GetClusterResponse.nodes:type_name -> kring.v1.NodeInfo
-	16, // 12: kring.v1.GetClusterResponse.gateways:type_name -> kring.v1.GatewayInfo
-	17, // 13: kring.v1.GetClusterResponse.problems:type_name -> kring.v1.PartitionProblem
-	24, // 14: kring.v1.NodeInfo.member:type_name -> kring.v1.Member
-	5,  // 15: kring.v1.NodeInfo.load:type_name -> kring.v1.Load
-	1,  // 16: kring.v1.PartitionProblem.kind:type_name -> kring.v1.PartitionProblem.Kind
-	26, // 17: kring.v1.ChangePartitionRequest.desired:type_name -> kring.v1.Partition
-	25, // 18: kring.v1.ChangePartitionRequest.asked_by:type_name -> kring.v1.Replica
-	26, // 19: kring.v1.ChangePartitionResponse.decided:type_name -> kring.v1.Partition
-	25, // 20: kring.v1.ChangePartitionsRequest.asked_by:type_name -> kring.v1.Replica
-	22, // 21: kring.v1.ChangePartitionsRequest.changes:type_name -> kring.v1.ChangePartitionsRequest.Change
-	23, // 22: kring.v1.ChangePartitionsResponse.results:type_name -> kring.v1.ChangePartitionsResponse.Result
-	26, // 23: kring.v1.ChangePartitionsRequest.Change.desired:type_name -> kring.v1.Partition
-	26, // 24: kring.v1.ChangePartitionsResponse.Result.decided:type_name -> kring.v1.Partition
-	30, // 25: kring.v1.ChangePartitionsResponse.Result.code:type_name -> kring.v1.ErrorCode
-	2,  // 26: kring.v1.CoordinatorService.Register:input_type -> kring.v1.RegisterRequest
-	4,  // 27: kring.v1.CoordinatorService.Heartbeat:input_type -> kring.v1.HeartbeatRequest
-	8,  // 28: kring.v1.CoordinatorService.Locate:input_type -> kring.v1.LocateRequest
-	10, // 29: kring.v1.CoordinatorService.WatchRing:input_type -> kring.v1.WatchRingRequest
-	12, // 30: kring.v1.CoordinatorService.GetCluster:input_type -> kring.v1.GetClusterRequest
-	18, // 31: kring.v1.CoordinatorService.ChangePartition:input_type -> kring.v1.ChangePartitionRequest
-	20, // 32: kring.v1.CoordinatorService.ChangePartitions:input_type -> kring.v1.ChangePartitionsRequest
-	3,  // 33: kring.v1.CoordinatorService.Register:output_type -> kring.v1.RegisterResponse
-	6,  // 34: kring.v1.CoordinatorService.Heartbeat:output_type -> kring.v1.HeartbeatResponse
-	9,  // 35: kring.v1.CoordinatorService.Locate:output_type -> kring.v1.LocateResponse
-	11, // 36: kring.v1.CoordinatorService.WatchRing:output_type -> kring.v1.WatchRingResponse
-	13, // 37: kring.v1.CoordinatorService.GetCluster:output_type -> kring.v1.GetClusterResponse
-	19, // 38: kring.v1.CoordinatorService.ChangePartition:output_type -> kring.v1.ChangePartitionResponse
-	21, // 39: kring.v1.CoordinatorService.ChangePartitions:output_type -> kring.v1.ChangePartitionsResponse
-	33, // [33:40] is the sub-list for method output_type
-	26, // [26:33] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	26, // 3: kring.v1.HeartbeatRequest.transfers:type_name -> kring.v1.TransferProgress
+	27, // 4: kring.v1.HeartbeatRequest.latency:type_name -> kring.v1.LatencyCounts
+	8,  // 5: kring.v1.HeartbeatResponse.handovers:type_name -> kring.v1.Handover
+	7,  // 6: kring.v1.HeartbeatResponse.transfer_limits:type_name -> kring.v1.TransferLimits
+	28, // 7: kring.v1.Handover.to:type_name -> kring.v1.Replica
+	29, // 8: kring.v1.LocateResponse.partition:type_name -> kring.v1.Partition
+	25, // 9: kring.v1.LocateResponse.members:type_name -> kring.v1.Member
+	30, // 10: kring.v1.WatchRingResponse.table:type_name -> kring.v1.Table
+	31, // 11: kring.v1.WatchRingResponse.change:type_name -> kring.v1.TableChange
+	32, // 12: kring.v1.GetClusterResponse.settings:type_name -> kring.v1.Settings
+	15, // 13: kring.v1.GetClusterResponse.coordinators:type_name -> kring.v1.CoordinatorInfo
+	16, // 14: kring.v1.GetClusterResponse.nodes:type_name -> kring.v1.NodeInfo
+	17, // 15: kring.v1.GetClusterResponse.gateways:type_name -> kring.v1.GatewayInfo
+	18, // 16: kring.v1.GetClusterResponse.problems:type_name -> kring.v1.PartitionProblem
+	25, // 17: kring.v1.NodeInfo.member:type_name -> kring.v1.Member
+	5,  // 18: kring.v1.NodeInfo.load:type_name -> kring.v1.Load
+	1,  // 19: kring.v1.PartitionProblem.kind:type_name -> kring.v1.PartitionProblem.Kind
+	29, // 20: kring.v1.ChangePartitionRequest.desired:type_name -> kring.v1.Partition
+	28, // 21: kring.v1.ChangePartitionRequest.asked_by:type_name -> kring.v1.Replica
+	29, // 22: kring.v1.ChangePartitionResponse.decided:type_name -> kring.v1.Partition
+	28, // 23: kring.v1.ChangePartitionsRequest.asked_by:type_name -> kring.v1.Replica
+	23, // 24: kring.v1.ChangePartitionsRequest.changes:type_name -> kring.v1.ChangePartitionsRequest.Change
+	24, // 25: kring.v1.ChangePartitionsResponse.results:type_name -> kring.v1.ChangePartitionsResponse.Result
+	29, // 26: kring.v1.ChangePartitionsRequest.Change.desired:type_name -> kring.v1.Partition
+	29, // 27: kring.v1.ChangePartitionsResponse.Result.decided:type_name -> kring.v1.Partition
+	33, // 28: kring.v1.ChangePartitionsResponse.Result.code:type_name -> kring.v1.ErrorCode
+	2,  // 29: kring.v1.CoordinatorService.Register:input_type -> kring.v1.RegisterRequest
+	4,  // 30: kring.v1.CoordinatorService.Heartbeat:input_type -> kring.v1.HeartbeatRequest
+	9,  // 31: kring.v1.CoordinatorService.Locate:input_type -> kring.v1.LocateRequest
+	11, // 32: kring.v1.CoordinatorService.WatchRing:input_type -> kring.v1.WatchRingRequest
+	13, // 33: kring.v1.CoordinatorService.GetCluster:input_type -> kring.v1.GetClusterRequest
+	19, // 34: kring.v1.CoordinatorService.ChangePartition:input_type -> kring.v1.ChangePartitionRequest
+	21, // 35: kring.v1.CoordinatorService.ChangePartitions:input_type -> kring.v1.ChangePartitionsRequest
+	3,  // 36: kring.v1.CoordinatorService.Register:output_type -> kring.v1.RegisterResponse
+	6,  // 37: kring.v1.CoordinatorService.Heartbeat:output_type -> kring.v1.HeartbeatResponse
+	10, // 38: kring.v1.CoordinatorService.Locate:output_type -> kring.v1.LocateResponse
+	12, // 39: kring.v1.CoordinatorService.WatchRing:output_type -> kring.v1.WatchRingResponse
+	14, // 40: kring.v1.CoordinatorService.GetCluster:output_type -> kring.v1.GetClusterResponse
+	20, // 41: kring.v1.CoordinatorService.ChangePartition:output_type -> kring.v1.ChangePartitionResponse
+	22, // 42: kring.v1.CoordinatorService.ChangePartitions:output_type -> kring.v1.ChangePartitionsResponse
+	36, // [36:43] is the sub-list for method output_type
+	29, // [29:36] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_proto_init() }
@@ -2035,12 +2142,13 @@ func file_kring_v1_coordinator_proto_init() {
 		return
 	}
 	file_kring_v1_error_proto_init()
+	file_kring_v1_operations_proto_init()
 	file_kring_v1_ring_proto_init()
-	file_kring_v1_coordinator_proto_msgTypes[6].OneofWrappers = []any{
+	file_kring_v1_coordinator_proto_msgTypes[7].OneofWrappers = []any{
 		(*LocateRequest_Key)(nil),
 		(*LocateRequest_Partition)(nil),
 	}
-	file_kring_v1_coordinator_proto_msgTypes[9].OneofWrappers = []any{
+	file_kring_v1_coordinator_proto_msgTypes[10].OneofWrappers = []any{
 		(*WatchRingResponse_Table)(nil),
 		(*WatchRingResponse_Change)(nil),
 	}
@@ -2050,7 +2158,7 @@ func file_kring_v1_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_proto_rawDesc), len(file_kring_v1_coordinator_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

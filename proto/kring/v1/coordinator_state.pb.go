@@ -34,6 +34,10 @@ type CoordinatorCommand struct {
 	//	*CoordinatorCommand_ChangePartition
 	//	*CoordinatorCommand_SetMemberStates
 	//	*CoordinatorCommand_ChangePartitions
+	//	*CoordinatorCommand_StartOperation
+	//	*CoordinatorCommand_ChangeOperation
+	//	*CoordinatorCommand_SetRebalance
+	//	*CoordinatorCommand_RemoveMember
 	Command       isCoordinatorCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -137,6 +141,42 @@ func (x *CoordinatorCommand) GetChangePartitions() *ChangePartitionsCommand {
 	return nil
 }
 
+func (x *CoordinatorCommand) GetStartOperation() *StartOperationCommand {
+	if x != nil {
+		if x, ok := x.Command.(*CoordinatorCommand_StartOperation); ok {
+			return x.StartOperation
+		}
+	}
+	return nil
+}
+
+func (x *CoordinatorCommand) GetChangeOperation() *ChangeOperationCommand {
+	if x != nil {
+		if x, ok := x.Command.(*CoordinatorCommand_ChangeOperation); ok {
+			return x.ChangeOperation
+		}
+	}
+	return nil
+}
+
+func (x *CoordinatorCommand) GetSetRebalance() *SetRebalanceCommand {
+	if x != nil {
+		if x, ok := x.Command.(*CoordinatorCommand_SetRebalance); ok {
+			return x.SetRebalance
+		}
+	}
+	return nil
+}
+
+func (x *CoordinatorCommand) GetRemoveMember() *RemoveMemberCommand {
+	if x != nil {
+		if x, ok := x.Command.(*CoordinatorCommand_RemoveMember); ok {
+			return x.RemoveMember
+		}
+	}
+	return nil
+}
+
 type isCoordinatorCommand_Command interface {
 	isCoordinatorCommand_Command()
 }
@@ -165,6 +205,22 @@ type CoordinatorCommand_ChangePartitions struct {
 	ChangePartitions *ChangePartitionsCommand `protobuf:"bytes,7,opt,name=change_partitions,json=changePartitions,proto3,oneof"`
 }
 
+type CoordinatorCommand_StartOperation struct {
+	StartOperation *StartOperationCommand `protobuf:"bytes,20,opt,name=start_operation,json=startOperation,proto3,oneof"`
+}
+
+type CoordinatorCommand_ChangeOperation struct {
+	ChangeOperation *ChangeOperationCommand `protobuf:"bytes,21,opt,name=change_operation,json=changeOperation,proto3,oneof"`
+}
+
+type CoordinatorCommand_SetRebalance struct {
+	SetRebalance *SetRebalanceCommand `protobuf:"bytes,22,opt,name=set_rebalance,json=setRebalance,proto3,oneof"`
+}
+
+type CoordinatorCommand_RemoveMember struct {
+	RemoveMember *RemoveMemberCommand `protobuf:"bytes,23,opt,name=remove_member,json=removeMember,proto3,oneof"`
+}
+
 func (*CoordinatorCommand_Mint) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_Register) isCoordinatorCommand_Command() {}
@@ -176,6 +232,14 @@ func (*CoordinatorCommand_ChangePartition) isCoordinatorCommand_Command() {}
 func (*CoordinatorCommand_SetMemberStates) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_ChangePartitions) isCoordinatorCommand_Command() {}
+
+func (*CoordinatorCommand_StartOperation) isCoordinatorCommand_Command() {}
+
+func (*CoordinatorCommand_ChangeOperation) isCoordinatorCommand_Command() {}
+
+func (*CoordinatorCommand_SetRebalance) isCoordinatorCommand_Command() {}
+
+func (*CoordinatorCommand_RemoveMember) isCoordinatorCommand_Command() {}
 
 // MintClusterCommand gives the cluster its id and settings, once.
 type MintClusterCommand struct {
@@ -499,6 +563,226 @@ func (x *SetMemberStatesCommand) GetChanges() []*SetMemberStatesCommand_MemberSt
 	return nil
 }
 
+// StartOperationCommand records an operation, and changes what it is about in the same step: a node drains, has another weight.
+type StartOperationCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operation     *Operation             `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"` // as in StartOperationRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartOperationCommand) Reset() {
+	*x = StartOperationCommand{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartOperationCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartOperationCommand) ProtoMessage() {}
+
+func (x *StartOperationCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartOperationCommand.ProtoReflect.Descriptor instead.
+func (*StartOperationCommand) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *StartOperationCommand) GetOperation() *Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return nil
+}
+
+func (x *StartOperationCommand) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// ChangeOperationCommand is a person's word, or the leader's that it has come to its end.
+type ChangeOperationCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	State         OperationState         `protobuf:"varint,2,opt,name=state,proto3,enum=kring.v1.OperationState" json:"state,omitempty"`
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeOperationCommand) Reset() {
+	*x = ChangeOperationCommand{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeOperationCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeOperationCommand) ProtoMessage() {}
+
+func (x *ChangeOperationCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeOperationCommand.ProtoReflect.Descriptor instead.
+func (*ChangeOperationCommand) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ChangeOperationCommand) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ChangeOperationCommand) GetState() OperationState {
+	if x != nil {
+		return x.State
+	}
+	return OperationState_OPERATION_STATE_UNSPECIFIED
+}
+
+func (x *ChangeOperationCommand) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// SetRebalanceCommand replaces the settings.
+type SetRebalanceCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rebalance     *Rebalance             `protobuf:"bytes,1,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRebalanceCommand) Reset() {
+	*x = SetRebalanceCommand{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRebalanceCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRebalanceCommand) ProtoMessage() {}
+
+func (x *SetRebalanceCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRebalanceCommand.ProtoReflect.Descriptor instead.
+func (*SetRebalanceCommand) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SetRebalanceCommand) GetRebalance() *Rebalance {
+	if x != nil {
+		return x.Rebalance
+	}
+	return nil
+}
+
+// RemoveMemberCommand forgets a node that no partition names any more. Its data directory is refused from then on.
+type RemoveMemberCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	StoreId       uint64                 `protobuf:"varint,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	OperationId   uint64                 `protobuf:"varint,3,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"` // that asked for it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberCommand) Reset() {
+	*x = RemoveMemberCommand{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberCommand) ProtoMessage() {}
+
+func (x *RemoveMemberCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberCommand.ProtoReflect.Descriptor instead.
+func (*RemoveMemberCommand) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RemoveMemberCommand) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *RemoveMemberCommand) GetStoreId() uint64 {
+	if x != nil {
+		return x.StoreId
+	}
+	return 0
+}
+
+func (x *RemoveMemberCommand) GetOperationId() uint64 {
+	if x != nil {
+		return x.OperationId
+	}
+	return 0
+}
+
 // CoordinatorSnapshot is the whole state of the coordinators.
 type CoordinatorSnapshot struct {
 	state                      protoimpl.MessageState             `protogen:"open.v1"`
@@ -508,15 +792,20 @@ type CoordinatorSnapshot struct {
 	PartitionChangedUnixMillis []int64                            `protobuf:"varint,4,rep,packed,name=partition_changed_unix_millis,json=partitionChangedUnixMillis,proto3" json:"partition_changed_unix_millis,omitempty"` // one for each partition, in the same order
 	// When a partition's in-sync set became smaller than it should be; 0: it is not. One for each partition; absent in
 	// snapshots of releases that did not keep it.
-	PartitionShortUnixMillis []int64                             `protobuf:"varint,5,rep,packed,name=partition_short_unix_millis,json=partitionShortUnixMillis,proto3" json:"partition_short_unix_millis,omitempty"`
-	RetiredStores            []*CoordinatorSnapshot_RetiredStore `protobuf:"bytes,6,rep,name=retired_stores,json=retiredStores,proto3" json:"retired_stores,omitempty"` // sorted by store
+	PartitionShortUnixMillis []int64                               `protobuf:"varint,5,rep,packed,name=partition_short_unix_millis,json=partitionShortUnixMillis,proto3" json:"partition_short_unix_millis,omitempty"`
+	RetiredStores            []*CoordinatorSnapshot_RetiredStore   `protobuf:"bytes,6,rep,name=retired_stores,json=retiredStores,proto3" json:"retired_stores,omitempty"`        // sorted by store
+	Operations               []*Operation                          `protobuf:"bytes,20,rep,name=operations,proto3" json:"operations,omitempty"`                                  // sorted by id
+	OperationTokens          []*CoordinatorSnapshot_OperationToken `protobuf:"bytes,21,rep,name=operation_tokens,json=operationTokens,proto3" json:"operation_tokens,omitempty"` // sorted by operation
+	Rebalance                *Rebalance                            `protobuf:"bytes,22,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
+	MemberOverrides          []*MemberOverride                     `protobuf:"bytes,23,rep,name=member_overrides,json=memberOverrides,proto3" json:"member_overrides,omitempty"` // sorted by node
+	Events                   []*Event                              `protobuf:"bytes,24,rep,name=events,proto3" json:"events,omitempty"`                                          // the newest, sorted by id
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
 
 func (x *CoordinatorSnapshot) Reset() {
 	*x = CoordinatorSnapshot{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +817,7 @@ func (x *CoordinatorSnapshot) String() string {
 func (*CoordinatorSnapshot) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +830,7 @@ func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CoordinatorSnapshot) GetFormat() uint32 {
@@ -586,6 +875,41 @@ func (x *CoordinatorSnapshot) GetRetiredStores() []*CoordinatorSnapshot_RetiredS
 	return nil
 }
 
+func (x *CoordinatorSnapshot) GetOperations() []*Operation {
+	if x != nil {
+		return x.Operations
+	}
+	return nil
+}
+
+func (x *CoordinatorSnapshot) GetOperationTokens() []*CoordinatorSnapshot_OperationToken {
+	if x != nil {
+		return x.OperationTokens
+	}
+	return nil
+}
+
+func (x *CoordinatorSnapshot) GetRebalance() *Rebalance {
+	if x != nil {
+		return x.Rebalance
+	}
+	return nil
+}
+
+func (x *CoordinatorSnapshot) GetMemberOverrides() []*MemberOverride {
+	if x != nil {
+		return x.MemberOverrides
+	}
+	return nil
+}
+
+func (x *CoordinatorSnapshot) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
 type SetMemberStatesCommand_MemberStateChange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -598,7 +922,7 @@ type SetMemberStatesCommand_MemberStateChange struct {
 
 func (x *SetMemberStatesCommand_MemberStateChange) Reset() {
 	*x = SetMemberStatesCommand_MemberStateChange{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +934,7 @@ func (x *SetMemberStatesCommand_MemberStateChange) String() string {
 func (*SetMemberStatesCommand_MemberStateChange) ProtoMessage() {}
 
 func (x *SetMemberStatesCommand_MemberStateChange) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,6 +978,58 @@ func (x *SetMemberStatesCommand_MemberStateChange) GetState() MemberState {
 	return MemberState_MEMBER_STATE_UNSPECIFIED
 }
 
+type CoordinatorSnapshot_OperationToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	OperationId   uint64                 `protobuf:"varint,1,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CoordinatorSnapshot_OperationToken) Reset() {
+	*x = CoordinatorSnapshot_OperationToken{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CoordinatorSnapshot_OperationToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CoordinatorSnapshot_OperationToken) ProtoMessage() {}
+
+func (x *CoordinatorSnapshot_OperationToken) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CoordinatorSnapshot_OperationToken.ProtoReflect.Descriptor instead.
+func (*CoordinatorSnapshot_OperationToken) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11, 0}
+}
+
+func (x *CoordinatorSnapshot_OperationToken) GetOperationId() uint64 {
+	if x != nil {
+		return x.OperationId
+	}
+	return 0
+}
+
+func (x *CoordinatorSnapshot_OperationToken) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 // RetiredStore is a data directory that another has taken the place of: it is refused for ever.
 type CoordinatorSnapshot_RetiredStore struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -665,7 +1041,7 @@ type CoordinatorSnapshot_RetiredStore struct {
 
 func (x *CoordinatorSnapshot_RetiredStore) Reset() {
 	*x = CoordinatorSnapshot_RetiredStore{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +1053,7 @@ func (x *CoordinatorSnapshot_RetiredStore) String() string {
 func (*CoordinatorSnapshot_RetiredStore) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +1066,7 @@ func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_RetiredStore.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_RetiredStore) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11, 1}
 }
 
 func (x *CoordinatorSnapshot_RetiredStore) GetNodeId() string {
@@ -717,7 +1093,7 @@ type CoordinatorSnapshot_MemberSince struct {
 
 func (x *CoordinatorSnapshot_MemberSince) Reset() {
 	*x = CoordinatorSnapshot_MemberSince{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +1105,7 @@ func (x *CoordinatorSnapshot_MemberSince) String() string {
 func (*CoordinatorSnapshot_MemberSince) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +1118,7 @@ func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_MemberSince.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_MemberSince) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7, 1}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11, 2}
 }
 
 func (x *CoordinatorSnapshot_MemberSince) GetNodeId() string {
@@ -763,7 +1139,7 @@ var File_kring_v1_coordinator_state_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\n" +
-	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\xd8\x03\n" +
+	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x19kring/v1/operations.proto\x1a\x13kring/v1/ring.proto\"\xff\x05\n" +
 	"\x12CoordinatorCommand\x12\x1f\n" +
 	"\vunix_millis\x18\x01 \x01(\x03R\n" +
 	"unixMillis\x122\n" +
@@ -772,7 +1148,11 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x04form\x18\x04 \x01(\v2\x1c.kring.v1.FormClusterCommandH\x00R\x04form\x12M\n" +
 	"\x10change_partition\x18\x05 \x01(\v2 .kring.v1.ChangePartitionCommandH\x00R\x0fchangePartition\x12N\n" +
 	"\x11set_member_states\x18\x06 \x01(\v2 .kring.v1.SetMemberStatesCommandH\x00R\x0fsetMemberStates\x12P\n" +
-	"\x11change_partitions\x18\a \x01(\v2!.kring.v1.ChangePartitionsCommandH\x00R\x10changePartitionsB\t\n" +
+	"\x11change_partitions\x18\a \x01(\v2!.kring.v1.ChangePartitionsCommandH\x00R\x10changePartitions\x12J\n" +
+	"\x0fstart_operation\x18\x14 \x01(\v2\x1f.kring.v1.StartOperationCommandH\x00R\x0estartOperation\x12M\n" +
+	"\x10change_operation\x18\x15 \x01(\v2 .kring.v1.ChangeOperationCommandH\x00R\x0fchangeOperation\x12D\n" +
+	"\rset_rebalance\x18\x16 \x01(\v2\x1d.kring.v1.SetRebalanceCommandH\x00R\fsetRebalance\x12D\n" +
+	"\rremove_member\x18\x17 \x01(\v2\x1d.kring.v1.RemoveMemberCommandH\x00R\fremoveMemberB\t\n" +
 	"\acommand\"D\n" +
 	"\x12MintClusterCommand\x12.\n" +
 	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"\xa6\x01\n" +
@@ -801,14 +1181,37 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\bstore_id\x18\x02 \x01(\x04R\astoreId\x12\x1d\n" +
 	"\n" +
 	"boot_count\x18\x03 \x01(\x04R\tbootCount\x12+\n" +
-	"\x05state\x18\x04 \x01(\x0e2\x15.kring.v1.MemberStateR\x05state\"\x8f\x04\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x15.kring.v1.MemberStateR\x05state\"`\n" +
+	"\x15StartOperationCommand\x121\n" +
+	"\toperation\x18\x01 \x01(\v2\x13.kring.v1.OperationR\toperation\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"r\n" +
+	"\x16ChangeOperationCommand\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12.\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x18.kring.v1.OperationStateR\x05state\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"H\n" +
+	"\x13SetRebalanceCommand\x121\n" +
+	"\trebalance\x18\x01 \x01(\v2\x13.kring.v1.RebalanceR\trebalance\"l\n" +
+	"\x13RemoveMemberCommand\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
+	"\bstore_id\x18\x02 \x01(\x04R\astoreId\x12!\n" +
+	"\foperation_id\x18\x03 \x01(\x04R\voperationId\"\x89\a\n" +
 	"\x13CoordinatorSnapshot\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12%\n" +
 	"\x05table\x18\x02 \x01(\v2\x0f.kring.v1.TableR\x05table\x12L\n" +
 	"\fmember_since\x18\x03 \x03(\v2).kring.v1.CoordinatorSnapshot.MemberSinceR\vmemberSince\x12A\n" +
 	"\x1dpartition_changed_unix_millis\x18\x04 \x03(\x03R\x1apartitionChangedUnixMillis\x12=\n" +
 	"\x1bpartition_short_unix_millis\x18\x05 \x03(\x03R\x18partitionShortUnixMillis\x12Q\n" +
-	"\x0eretired_stores\x18\x06 \x03(\v2*.kring.v1.CoordinatorSnapshot.RetiredStoreR\rretiredStores\x1aB\n" +
+	"\x0eretired_stores\x18\x06 \x03(\v2*.kring.v1.CoordinatorSnapshot.RetiredStoreR\rretiredStores\x123\n" +
+	"\n" +
+	"operations\x18\x14 \x03(\v2\x13.kring.v1.OperationR\n" +
+	"operations\x12W\n" +
+	"\x10operation_tokens\x18\x15 \x03(\v2,.kring.v1.CoordinatorSnapshot.OperationTokenR\x0foperationTokens\x121\n" +
+	"\trebalance\x18\x16 \x01(\v2\x13.kring.v1.RebalanceR\trebalance\x12C\n" +
+	"\x10member_overrides\x18\x17 \x03(\v2\x18.kring.v1.MemberOverrideR\x0fmemberOverrides\x12'\n" +
+	"\x06events\x18\x18 \x03(\v2\x0f.kring.v1.EventR\x06events\x1aI\n" +
+	"\x0eOperationToken\x12!\n" +
+	"\foperation_id\x18\x01 \x01(\x04R\voperationId\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x1aB\n" +
 	"\fRetiredStore\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\x06R\astoreId\x1aR\n" +
@@ -828,7 +1231,7 @@ func file_kring_v1_coordinator_state_proto_rawDescGZIP() []byte {
 	return file_kring_v1_coordinator_state_proto_rawDescData
 }
 
-var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(*CoordinatorCommand)(nil),                       // 0: kring.v1.CoordinatorCommand
 	(*MintClusterCommand)(nil),                       // 1: kring.v1.MintClusterCommand
@@ -837,16 +1240,26 @@ var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(*ChangePartitionCommand)(nil),                   // 4: kring.v1.ChangePartitionCommand
 	(*ChangePartitionsCommand)(nil),                  // 5: kring.v1.ChangePartitionsCommand
 	(*SetMemberStatesCommand)(nil),                   // 6: kring.v1.SetMemberStatesCommand
-	(*CoordinatorSnapshot)(nil),                      // 7: kring.v1.CoordinatorSnapshot
-	(*SetMemberStatesCommand_MemberStateChange)(nil), // 8: kring.v1.SetMemberStatesCommand.MemberStateChange
-	(*CoordinatorSnapshot_RetiredStore)(nil),         // 9: kring.v1.CoordinatorSnapshot.RetiredStore
-	(*CoordinatorSnapshot_MemberSince)(nil),          // 10: kring.v1.CoordinatorSnapshot.MemberSince
-	(*Settings)(nil),                                 // 11: kring.v1.Settings
-	(*Member)(nil),                                   // 12: kring.v1.Member
-	(*Partition)(nil),                                // 13: kring.v1.Partition
-	(*Replica)(nil),                                  // 14: kring.v1.Replica
-	(*Table)(nil),                                    // 15: kring.v1.Table
-	(MemberState)(0),                                 // 16: kring.v1.MemberState
+	(*StartOperationCommand)(nil),                    // 7: kring.v1.StartOperationCommand
+	(*ChangeOperationCommand)(nil),                   // 8: kring.v1.ChangeOperationCommand
+	(*SetRebalanceCommand)(nil),                      // 9: kring.v1.SetRebalanceCommand
+	(*RemoveMemberCommand)(nil),                      // 10: kring.v1.RemoveMemberCommand
+	(*CoordinatorSnapshot)(nil),                      // 11: kring.v1.CoordinatorSnapshot
+	(*SetMemberStatesCommand_MemberStateChange)(nil), // 12: kring.v1.SetMemberStatesCommand.MemberStateChange
+	(*CoordinatorSnapshot_OperationToken)(nil),       // 13: kring.v1.CoordinatorSnapshot.OperationToken
+	(*CoordinatorSnapshot_RetiredStore)(nil),         // 14: kring.v1.CoordinatorSnapshot.RetiredStore
+	(*CoordinatorSnapshot_MemberSince)(nil),          // 15: kring.v1.CoordinatorSnapshot.MemberSince
+	(*Settings)(nil),                                 // 16: kring.v1.Settings
+	(*Member)(nil),                                   // 17: kring.v1.Member
+	(*Partition)(nil),                                // 18: kring.v1.Partition
+	(*Replica)(nil),                                  // 19: kring.v1.Replica
+	(*Operation)(nil),                                // 20: kring.v1.Operation
+	(OperationState)(0),                              // 21: kring.v1.OperationState
+	(*Rebalance)(nil),                                // 22: kring.v1.Rebalance
+	(*Table)(nil),                                    // 23: kring.v1.Table
+	(*MemberOverride)(nil),                           // 24: kring.v1.MemberOverride
+	(*Event)(nil),                                    // 25: kring.v1.Event
+	(MemberState)(0),                                 // 26: kring.v1.MemberState
 }
 var file_kring_v1_coordinator_state_proto_depIdxs = []int32{
 	1,  // 0: kring.v1.CoordinatorCommand.mint:type_name -> kring.v1.MintClusterCommand
@@ -855,22 +1268,34 @@ var file_kring_v1_coordinator_state_proto_depIdxs = []int32{
 	4,  // 3: kring.v1.CoordinatorCommand.change_partition:type_name -> kring.v1.ChangePartitionCommand
 	6,  // 4: kring.v1.CoordinatorCommand.set_member_states:type_name -> kring.v1.SetMemberStatesCommand
 	5,  // 5: kring.v1.CoordinatorCommand.change_partitions:type_name -> kring.v1.ChangePartitionsCommand
-	11, // 6: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
-	12, // 7: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
-	13, // 8: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
-	13, // 9: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
-	14, // 10: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
-	4,  // 11: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
-	8,  // 12: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
-	15, // 13: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
-	10, // 14: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
-	9,  // 15: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
-	16, // 16: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	7,  // 6: kring.v1.CoordinatorCommand.start_operation:type_name -> kring.v1.StartOperationCommand
+	8,  // 7: kring.v1.CoordinatorCommand.change_operation:type_name -> kring.v1.ChangeOperationCommand
+	9,  // 8: kring.v1.CoordinatorCommand.set_rebalance:type_name -> kring.v1.SetRebalanceCommand
+	10, // 9: kring.v1.CoordinatorCommand.remove_member:type_name -> kring.v1.RemoveMemberCommand
+	16, // 10: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
+	17, // 11: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
+	18, // 12: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
+	18, // 13: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
+	19, // 14: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
+	4,  // 15: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
+	12, // 16: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
+	20, // 17: kring.v1.StartOperationCommand.operation:type_name -> kring.v1.Operation
+	21, // 18: kring.v1.ChangeOperationCommand.state:type_name -> kring.v1.OperationState
+	22, // 19: kring.v1.SetRebalanceCommand.rebalance:type_name -> kring.v1.Rebalance
+	23, // 20: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
+	15, // 21: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
+	14, // 22: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
+	20, // 23: kring.v1.CoordinatorSnapshot.operations:type_name -> kring.v1.Operation
+	13, // 24: kring.v1.CoordinatorSnapshot.operation_tokens:type_name -> kring.v1.CoordinatorSnapshot.OperationToken
+	22, // 25: kring.v1.CoordinatorSnapshot.rebalance:type_name -> kring.v1.Rebalance
+	24, // 26: kring.v1.CoordinatorSnapshot.member_overrides:type_name -> kring.v1.MemberOverride
+	25, // 27: kring.v1.CoordinatorSnapshot.events:type_name -> kring.v1.Event
+	26, // 28: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_state_proto_init() }
@@ -878,6 +1303,7 @@ func file_kring_v1_coordinator_state_proto_init() {
 	if File_kring_v1_coordinator_state_proto != nil {
 		return
 	}
+	file_kring_v1_operations_proto_init()
 	file_kring_v1_ring_proto_init()
 	file_kring_v1_coordinator_state_proto_msgTypes[0].OneofWrappers = []any{
 		(*CoordinatorCommand_Mint)(nil),
@@ -886,6 +1312,10 @@ func file_kring_v1_coordinator_state_proto_init() {
 		(*CoordinatorCommand_ChangePartition)(nil),
 		(*CoordinatorCommand_SetMemberStates)(nil),
 		(*CoordinatorCommand_ChangePartitions)(nil),
+		(*CoordinatorCommand_StartOperation)(nil),
+		(*CoordinatorCommand_ChangeOperation)(nil),
+		(*CoordinatorCommand_SetRebalance)(nil),
+		(*CoordinatorCommand_RemoveMember)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -893,7 +1323,7 @@ func file_kring_v1_coordinator_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_state_proto_rawDesc), len(file_kring_v1_coordinator_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
