@@ -21,6 +21,7 @@ type exchange struct {
 
 	status    int
 	written   int64
+	waits     time.Time     // since when the client waits for nobody but us: the header is here, or the body
 	node      time.Duration // spent in client calls; 0: none made
 	requestID string        // as the client gave it; empty: mint number
 	number    uint64
@@ -76,8 +77,12 @@ func (x *exchange) WriteHeader(status int) {
 		x.text = append(x.text, ", "...)
 	}
 	x.text = append(x.text, "total;dur="...)
-	x.text = appendMillis(x.text, time.Since(x.started))
+	now := time.Now()
+	x.text = appendMillis(x.text, now.Sub(x.started))
 	x.field("Server-Timing")
+	if x.node > 0 {
+		x.gateway.latencies.record(x.number, now.Sub(x.waits))
+	}
 
 	text, values, from := string(x.text), make([]string, len(x.fields)), 0
 	for i, f := range x.fields {

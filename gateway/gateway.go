@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,7 @@ type Gateway struct {
 	stopping    atomic.Bool
 	ring        ringCache
 	counting    sync.Mutex // held by the one audit of copies that may run
+	latencies   *latencies
 }
 
 // New checks config and builds a gateway. It starts nothing and does not yet accept connections.
@@ -56,6 +58,7 @@ func New(config Config) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: cannot draw random bytes: %w", err)
 	}
 	g.idPrefix = hex.EncodeToString(random[:]) + "-"
+	g.latencies = newLatencies(time.Now())
 	g.hosts = newHostCheck(config.AllowedHosts, config.Listener.Addr())
 	var err error
 	if g.metrics, err = newMetrics(g); err != nil {

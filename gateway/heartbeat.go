@@ -10,8 +10,9 @@ import (
 // heartbeatTimeout is for one heartbeat. While one is on its way no other is sent.
 const heartbeatTimeout = time.Second
 
-// beat tells the coordinators, for people's eyes, that this gateway is there. Nothing depends on an answer: with the
-// coordinators away the gateway goes on, and only the metrics show it.
+// beat tells the coordinators that this gateway is there, for people's eyes, and how long its clients wait, for the guard that
+// slows moves of copies down. Nothing here depends on an answer: with the coordinators away the gateway goes on, and only the
+// metrics show it.
 func (g *Gateway) beat(ctx context.Context) {
 	ticker := time.NewTicker(g.config.HeartbeatEvery)
 	defer ticker.Stop()
@@ -33,13 +34,18 @@ func (g *Gateway) beat(ctx context.Context) {
 func (g *Gateway) beatOnce(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
+	now := time.Now()
 	request := &kringv1.HeartbeatRequest{
 		Id: g.config.ID, Role: kringv1.HeartbeatRole_HEARTBEAT_ROLE_GATEWAY, Address: g.config.AdvertiseAddress,
-		UnixNanos: time.Now().UnixNano(), Load: &kringv1.Load{InFlight: uint32(max(g.inFlight.Load(), 0))},
+		UnixNanos: now.UnixNano(), Load: &kringv1.Load{InFlight: uint32(max(g.inFlight.Load(), 0))},
+		Latency: g.latencies.take(now),
 	}
 	if table := g.config.Client.Table(); table != nil {
 		request.ClusterId, request.TableVersion = table.Settings.ClusterID, table.Version
 	}
-	_, err := g.config.Heartbeat(ctx, request)
-	return err == nil
+	if _, err := g.config.Heartbeat(ctx, request); err != nil {
+		return false
+	}
+	g.latencies.answered()
+	return true
 }

@@ -50,9 +50,9 @@ func (g *Gateway) putKey(x *exchange, r *http.Request) error {
 	})
 	ctx, cancel := g.limit(r, m.timeout)
 	defer cancel()
-	began := time.Now()
+	x.waits = time.Now()
 	result, err := g.config.Client.Put(ctx, m.key, body, append(m.options, client.WantExisted())...)
-	x.node = time.Since(began)
+	x.node = time.Since(x.waits)
 	x.appendOrigin(&result)
 	if err != nil {
 		return err

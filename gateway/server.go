@@ -93,8 +93,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.answering.Store(true) // until net/http reports the connection idle
 	}
 	x := exchanges.Get().(*exchange)
+	now := time.Now()
 	*x = exchange{
-		ResponseWriter: w, gateway: g, request: r, started: time.Now(), requestID: incomingRequestID(r.Header),
+		ResponseWriter: w, gateway: g, request: r, started: now, waits: now, requestID: incomingRequestID(r.Header),
 		number: g.numbers.Add(1), text: x.text[:0], fields: x.fields[:0],
 	}
 	if r.ContentLength != 0 {
