@@ -136,12 +136,12 @@ func TestLatencyIsOurs(t *testing.T) {
 		g, err := New(config)
 		require.NoError(t, err)
 		twin.before = func(context.Context, string, []byte) error {
-			time.Sleep(30 * time.Millisecond)
+			<-time.After(30 * time.Millisecond)
 			return nil
 		}
 		body, sender := io.Pipe()
 		go func() {
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			fmt.Fprint(sender, "value")
 			sender.Close()
 		}()
@@ -170,11 +170,11 @@ func (w *slowWriter) Header() http.Header { return w.header }
 
 func (w *slowWriter) WriteHeader(status int) {
 	w.status = status
-	time.Sleep(w.pause)
+	<-time.After(w.pause)
 }
 
 func (w *slowWriter) Write(p []byte) (int, error) {
-	time.Sleep(w.pause)
+	<-time.After(w.pause)
 	return len(p), nil
 }
 
