@@ -258,14 +258,16 @@ type HeartbeatRequest struct {
 	UnixNanos    int64                  `protobuf:"varint,10,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`         // wall clock, to notice skew
 	// Nodes: those with which this one shares partitions and that answer nothing, by node id: for SilentAfter, or at once where
 	// the connection broke and is refused. Named in every heartbeat for as long as it lasts.
-	SilentPeers     []string            `protobuf:"bytes,11,rep,name=silent_peers,json=silentPeers,proto3" json:"silent_peers,omitempty"`
-	DiskWaiting     bool                `protobuf:"varint,12,opt,name=disk_waiting,json=diskWaiting,proto3" json:"disk_waiting,omitempty"`             // nodes: records have waited for a sync since before the last heartbeat; with disk_progress unchanged, the disk hangs
-	Leaving         bool                `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`                                        // nodes: is stopping in good order, gets no new roles
-	PartitionsAhead uint32              `protobuf:"varint,14,opt,name=partitions_ahead,json=partitionsAhead,proto3" json:"partitions_ahead,omitempty"` // nodes: copies whose promised epoch is above the table's that table_version names; lasting, it means that the coordinators were set back
-	Transfers       []*TransferProgress `protobuf:"bytes,20,rep,name=transfers,proto3" json:"transfers,omitempty"`                                     // nodes: what they take in now, at most 256
-	Latency         *LatencyCounts      `protobuf:"bytes,21,opt,name=latency,proto3" json:"latency,omitempty"`                                         // gateways: of requests for values answered since the last heartbeat that was answered
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	SilentPeers           []string            `protobuf:"bytes,11,rep,name=silent_peers,json=silentPeers,proto3" json:"silent_peers,omitempty"`
+	DiskWaiting           bool                `protobuf:"varint,12,opt,name=disk_waiting,json=diskWaiting,proto3" json:"disk_waiting,omitempty"`                                 // nodes: records have waited for a sync since before the last heartbeat; with disk_progress unchanged, the disk hangs
+	Leaving               bool                `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`                                                            // nodes: is stopping in good order, gets no new roles
+	PartitionsAhead       uint32              `protobuf:"varint,14,opt,name=partitions_ahead,json=partitionsAhead,proto3" json:"partitions_ahead,omitempty"`                     // nodes: copies whose promised epoch is above the table's that table_version names; lasting, it means that the coordinators were set back
+	Transfers             []*TransferProgress `protobuf:"bytes,20,rep,name=transfers,proto3" json:"transfers,omitempty"`                                                         // nodes: what they take in now, at most 256
+	Latency               *LatencyCounts      `protobuf:"bytes,21,opt,name=latency,proto3" json:"latency,omitempty"`                                                             // gateways: of requests for values answered since the last heartbeat that was answered
+	TransferBytesSent     uint64              `protobuf:"varint,22,opt,name=transfer_bytes_sent,json=transferBytesSent,proto3" json:"transfer_bytes_sent,omitempty"`             // nodes: to joiners, as snapshots and from the log, since the node's start
+	TransferBytesReceived uint64              `protobuf:"varint,23,opt,name=transfer_bytes_received,json=transferBytesReceived,proto3" json:"transfer_bytes_received,omitempty"` // nodes: likewise, where they join
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *HeartbeatRequest) Reset() {
@@ -408,6 +410,20 @@ func (x *HeartbeatRequest) GetLatency() *LatencyCounts {
 		return x.Latency
 	}
 	return nil
+}
+
+func (x *HeartbeatRequest) GetTransferBytesSent() uint64 {
+	if x != nil {
+		return x.TransferBytesSent
+	}
+	return 0
+}
+
+func (x *HeartbeatRequest) GetTransferBytesReceived() uint64 {
+	if x != nil {
+		return x.TransferBytesReceived
+	}
+	return 0
 }
 
 // Load figures are since the previous heartbeat where they are rates, and now where they are levels.
@@ -1880,7 +1896,7 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x10RegisterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12#\n" +
-	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\"\xc7\x04\n" +
+	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\"\xaf\x05\n" +
 	"\x10HeartbeatRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x0e\n" +
@@ -1901,7 +1917,9 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\aleaving\x18\r \x01(\bR\aleaving\x12)\n" +
 	"\x10partitions_ahead\x18\x0e \x01(\rR\x0fpartitionsAhead\x128\n" +
 	"\ttransfers\x18\x14 \x03(\v2\x1a.kring.v1.TransferProgressR\ttransfers\x121\n" +
-	"\alatency\x18\x15 \x01(\v2\x17.kring.v1.LatencyCountsR\alatency\"\xff\x02\n" +
+	"\alatency\x18\x15 \x01(\v2\x17.kring.v1.LatencyCountsR\alatency\x12.\n" +
+	"\x13transfer_bytes_sent\x18\x16 \x01(\x04R\x11transferBytesSent\x126\n" +
+	"\x17transfer_bytes_received\x18\x17 \x01(\x04R\x15transferBytesReceived\"\xff\x02\n" +
 	"\x04Load\x12(\n" +
 	"\x10reads_per_second\x18\x01 \x01(\x01R\x0ereadsPerSecond\x12*\n" +
 	"\x11writes_per_second\x18\x02 \x01(\x01R\x0fwritesPerSecond\x12\"\n" +

@@ -1185,9 +1185,11 @@ func (x *Rebalance) GetGuard() *Guard {
 
 // Guard slows moves down while clients wait.
 type Guard struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Off           bool                   `protobuf:"varint,1,opt,name=off,proto3" json:"off,omitempty"`
-	P99Micros     uint64                 `protobuf:"varint,2,opt,name=p99_micros,json=p99Micros,proto3" json:"p99_micros,omitempty"` // 0: 1.5 times what it was before the moves began, at least 5 ms
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Off   bool                   `protobuf:"varint,1,opt,name=off,proto3" json:"off,omitempty"`
+	// 0: 1.5 times what it was before the moves began, at least 5 ms. Where that is not known, or is passed for a minute although the
+	// moves are at their slowest, it is measured anew then.
+	P99Micros     uint64 `protobuf:"varint,2,opt,name=p99_micros,json=p99Micros,proto3" json:"p99_micros,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1485,8 +1487,9 @@ type Transfer struct {
 	BytesDone         uint64                 `protobuf:"varint,4,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
 	BytesTotal        uint64                 `protobuf:"varint,5,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"` // estimated; 0: not known yet
 	StartedUnixMillis int64                  `protobuf:"varint,6,opt,name=started_unix_millis,json=startedUnixMillis,proto3" json:"started_unix_millis,omitempty"`
-	Reason            string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"` // repair, drain, spread, balance
-	Phase             string                 `protobuf:"bytes,8,opt,name=phase,proto3" json:"phase,omitempty"`   // waits, snapshot, log
+	Reason            string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`                                          // repair, drain, spread, balance
+	Phase             string                 `protobuf:"bytes,8,opt,name=phase,proto3" json:"phase,omitempty"`                                            // waits, snapshot, log
+	BytesPerSecond    uint64                 `protobuf:"varint,9,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"` // of the last seconds
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1575,6 +1578,13 @@ func (x *Transfer) GetPhase() string {
 		return x.Phase
 	}
 	return ""
+}
+
+func (x *Transfer) GetBytesPerSecond() uint64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
 }
 
 // ClientLatency is what clients of the gateways waited, of the last seconds.
@@ -2150,7 +2160,7 @@ const file_kring_v1_operations_proto_rawDesc = "" +
 	"\vguard_share\x18\t \x01(\x01R\n" +
 	"guardShare\x12+\n" +
 	"\x05nodes\x18\n" +
-	" \x03(\v2\x15.kring.v1.NodeBalanceR\x05nodes\"\xea\x01\n" +
+	" \x03(\v2\x15.kring.v1.NodeBalanceR\x05nodes\"\x94\x02\n" +
 	"\bTransfer\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -2161,7 +2171,8 @@ const file_kring_v1_operations_proto_rawDesc = "" +
 	"bytesTotal\x12.\n" +
 	"\x13started_unix_millis\x18\x06 \x01(\x03R\x11startedUnixMillis\x12\x16\n" +
 	"\x06reason\x18\a \x01(\tR\x06reason\x12\x14\n" +
-	"\x05phase\x18\b \x01(\tR\x05phase\"}\n" +
+	"\x05phase\x18\b \x01(\tR\x05phase\x12(\n" +
+	"\x10bytes_per_second\x18\t \x01(\x04R\x0ebytesPerSecond\"}\n" +
 	"\rClientLatency\x12.\n" +
 	"\x13requests_per_second\x18\x01 \x01(\x01R\x11requestsPerSecond\x12\x1d\n" +
 	"\n" +
