@@ -35,6 +35,7 @@ func (s *state) changePartitions(index uint64, now int64, c *kringv1.ChangeParti
 	out := make([]changed, len(c.GetChanges()))
 	decided := make([]ring.Partition, 0, len(out))
 	seen := make(map[ring.PartitionID]bool, len(out))
+	moves := newMoved()
 	for i, change := range c.GetChanges() {
 		p, err := s.nextPartition(change)
 		if err == nil && seen[p.ID] {
@@ -47,9 +48,11 @@ func (s *state) changePartitions(index uint64, now int64, c *kringv1.ChangeParti
 		seen[p.ID] = true
 		out[i].partition = p
 		decided = append(decided, p)
+		moves.add(&s.table.Partitions[p.ID], &p)
 	}
 	if len(decided) > 0 {
 		s.setPartitions(index, now, decided)
+		s.noteMoves(moves)
 	}
 	return out
 }

@@ -99,7 +99,7 @@ func (c *consensus) leading() bool { return c.raft.State() == raft.Leader }
 // it was not decided; OUTCOME_UNKNOWN that it may have been, or may yet be. It returns within a few raft timeouts, because
 // a leader that cannot reach a majority stops leading.
 func (c *consensus) propose(cmd *kringv1.CoordinatorCommand) (result, error) {
-	cmd.UnixMillis = time.Now().UnixMilli()
+	cmd.UnixMillis, cmd.KeepsEvents = time.Now().UnixMilli(), true
 	b, err := proto.Marshal(cmd)
 	if err != nil {
 		return result{}, kverr.Newf(kverr.Internal, "command: %v", err)

@@ -122,6 +122,13 @@ func (m *machine) memberTimes() map[ring.NodeID]int64 {
 	return maps.Clone(m.state.memberSince)
 }
 
+// control is what people have set and asked for.
+func (m *machine) control() control {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.control()
+}
+
 // knowsStore reports whether a data directory is, or once was, some member's.
 func (m *machine) knowsStore(id ring.StoreID) bool {
 	m.mu.Lock()

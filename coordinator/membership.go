@@ -24,7 +24,7 @@ func (c *Coordinator) register(_ context.Context, req *kringv1.RegisterRequest) 
 	}
 	r, err := c.propose("register", &kringv1.CoordinatorCommand{Command: &kringv1.CoordinatorCommand_Register{
 		Register: &kringv1.RegisterMemberCommand{ClusterId: req.GetClusterId(), Member: req.GetMember(),
-			StartsBefore: req.GetStartsBefore(), MayReplace: true},
+			StartsBefore: req.GetStartsBefore(), MayReplace: true, StartsJoin: true},
 	}})
 	if kverr.CodeOf(err) == kverr.OutcomeUnknown {
 		return nil, kverr.Retry(kverr.Unavailable, leadEvery, kverr.As(err).Message+"; registering twice does no harm")

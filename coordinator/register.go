@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -23,12 +24,20 @@ import (
 //     started often enough catches up; so every start has a random number (store.Starts);
 //   - another disk under a known name is a stranger: it is taken in the place of the old one where every partition that has the
 //     old one in sync has another living copy, and the old one is retired;
-//   - a retired disk is refused for ever: it lacks what was written since.
+//   - a retired disk is refused for ever: it lacks what was written since, or was removed with its node.
 //
 // What the stranger's arrival means for the partitions that name the old disk is for failover and repair to decide.
 func (s *state) register(index uint64, now int64, c *kringv1.RegisterMemberCommand) error {
-	m := ringpb.ToMember(c.GetMember())
-	m.State = ring.MemberUp
+	said := ringpb.ToMember(c.GetMember())
+	said.State = ring.MemberUp
+	if err := s.admit(index, now, c, s.overridden(said)); err != nil {
+		return err
+	}
+	s.noteRegistered(said)
+	return nil
+}
+
+func (s *state) admit(index uint64, now int64, c *kringv1.RegisterMemberCommand, m ring.Member) error {
 	if err := s.checkCluster(c.GetClusterId()); err != nil {
 		return err
 	}
@@ -38,9 +47,8 @@ func (s *state) register(index uint64, now int64, c *kringv1.RegisterMemberComma
 	if len(s.table.Members) >= ring.MaxMembers && s.table.Member(m.Node) == nil {
 		return kverr.Newf(kverr.Conflict, "the cluster has %d nodes, more it cannot hold", ring.MaxMembers)
 	}
-	if owner, retired := s.retired[m.Store]; retired {
-		return kverr.Newf(kverr.WrongStore, "this data directory (store %x) was node %s's until another took its place, and lacks what was "+
-			"written since: start the node with its present directory, or empty this one", uint64(m.Store), owner)
+	if of, retired := s.retired[m.Store]; retired {
+		return of.refuse(m.Store)
 	}
 	for i := range s.table.Members {
 		if other := &s.table.Members[i]; other.Store == m.Store && other.Node != m.Node {
@@ -51,6 +59,10 @@ func (s *state) register(index uint64, now int64, c *kringv1.RegisterMemberComma
 	old := s.table.Member(m.Node)
 	if old == nil {
 		s.setMember(index, now, m)
+		if c.GetStartsJoin() && s.table.Formed() {
+			s.startJoin(index, now, m.Node)
+		}
+		s.noteMember(kringv1.Event_TYPE_NODE_JOINED, m.Node, "has joined, at "+m.Address)
 		return nil
 	}
 	if old.State == ring.MemberDraining {
@@ -60,6 +72,15 @@ func (s *state) register(index uint64, now int64, c *kringv1.RegisterMemberComma
 		return s.replaceStore(index, now, old, m, c.GetMayReplace())
 	}
 	return s.restart(index, now, old, m, c.GetStartsBefore())
+}
+
+func (r retiredStore) refuse(id ring.StoreID) error {
+	if r.removed {
+		return kverr.Newf(kverr.WrongStore, "node %s was removed from the cluster, and this data directory (store %x) with it: stop the "+
+			"process for good; to join as a new node delete the data directory, then start again", r.node, uint64(id))
+	}
+	return kverr.Newf(kverr.WrongStore, "this data directory (store %x) was node %s's until another took its place, and lacks what was "+
+		"written since: start the node with its present directory, or empty this one", uint64(id), r.node)
 }
 
 func (s *state) checkCluster(id string) error {
@@ -91,8 +112,9 @@ func (s *state) replaceStore(index uint64, now int64, old *ring.Member, m ring.M
 		return kverr.Newf(kverr.WrongStore, "node %s's other data directory (store %x, this one is %x) holds the last living copy of %d "+
 			"partitions, such as %d, which is in sync on %s: start the node with that directory, or bring the others back first", m.Node, uint64(old.Store), uint64(m.Store), needed, first.ID, nodesOf(first.InSync))
 	}
-	s.retired[old.Store] = old.Node
+	s.retired[old.Store] = retiredStore{node: old.Node}
 	s.setMember(index, now, m)
+	s.noteMember(kringv1.Event_TYPE_NODE_REPLACED, m.Node, "has come with another data directory, which takes the old one's place")
 	return nil
 }
 
@@ -137,6 +159,7 @@ func (s *state) restart(index uint64, now int64, old *ring.Member, m ring.Member
 	if len(reopened) > 0 {
 		s.setPartitions(index, now, reopened)
 	}
+	s.noteMember(kringv1.Event_TYPE_NODE_UP, m.Node, fmt.Sprintf("has started for the %d. time", m.Boot))
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package coordinator
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -24,6 +26,7 @@ func encodeState(s *state) ([]byte, error) {
 	out := &kringv1.CoordinatorSnapshot{
 		Format: snapshotFormat, Table: ringpb.FromTable(s.table), PartitionChangedUnixMillis: s.partitionChanged,
 		PartitionShortUnixMillis: s.partitionShort,
+		Operations:               s.operations.list, Rebalance: s.rebalance, MemberOverrides: encodeOverrides(s.overrides), Events: s.events,
 	}
 	for i := range s.table.Members {
 		id := s.table.Members[i].Node
@@ -33,9 +36,15 @@ func encodeState(s *state) ([]byte, error) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.retired)) {
 		out.RetiredStores = append(out.RetiredStores, &kringv1.CoordinatorSnapshot_RetiredStore{
-			NodeId: string(s.retired[id]), StoreId: uint64(id),
+			NodeId: string(s.retired[id].node), StoreId: uint64(id), Removed: s.retired[id].removed,
 		})
 	}
+	for token, id := range s.operations.tokens {
+		out.OperationTokens = append(out.OperationTokens, &kringv1.CoordinatorSnapshot_OperationToken{OperationId: id, Token: token})
+	}
+	slices.SortFunc(out.OperationTokens, func(a, b *kringv1.CoordinatorSnapshot_OperationToken) int {
+		return cmp.Compare(a.GetOperationId(), b.GetOperationId()) // one token each
+	})
 	return proto.MarshalOptions{Deterministic: true}.Marshal(out)
 }
 
@@ -57,7 +66,7 @@ func decodeState(b []byte) (*state, error) {
 			len(in.GetPartitionChangedUnixMillis()), len(table.Partitions), len(in.GetMemberSince()), len(table.Members))
 	}
 	s := &state{
-		table: table, memberSince: make(map[ring.NodeID]int64, len(table.Members)), retired: map[ring.StoreID]ring.NodeID{},
+		table: table, memberSince: make(map[ring.NodeID]int64, len(table.Members)), retired: map[ring.StoreID]retiredStore{},
 		partitionChanged: in.GetPartitionChangedUnixMillis(), partitionShort: in.GetPartitionShortUnixMillis(),
 	}
 	if err := s.completeShort(); err != nil {
@@ -67,9 +76,26 @@ func decodeState(b []byte) (*state, error) {
 		s.memberSince[ring.NodeID(m.GetNodeId())] = m.GetStateUnixMillis()
 	}
 	for _, r := range in.GetRetiredStores() {
-		s.retired[ring.StoreID(r.GetStoreId())] = ring.NodeID(r.GetNodeId())
+		s.retired[ring.StoreID(r.GetStoreId())] = retiredStore{ring.NodeID(r.GetNodeId()), r.GetRemoved()}
 	}
-	return s, nil
+	return s, s.decodeControl(&in)
+}
+
+// decodeControl takes what releases before operations left out: then there are none, and nothing is set.
+func (s *state) decodeControl(in *kringv1.CoordinatorSnapshot) error {
+	s.operations = operations{list: in.GetOperations(), tokens: map[string]uint64{}, version: in.GetOperationsVersion()}
+	for _, t := range in.GetOperationTokens() {
+		s.operations.tokens[t.GetToken()] = t.GetOperationId()
+	}
+	s.rebalance, s.overrides, s.events = in.GetRebalance(), decodeOverrides(in.GetMemberOverrides()), in.GetEvents()
+	if s.rebalance == nil {
+		s.rebalance = &kringv1.Rebalance{}
+	}
+	if !slices.IsSortedFunc(s.operations.list, func(a, b *kringv1.Operation) int { return cmp.Compare(a.GetId(), b.GetId()) }) ||
+		!slices.IsSortedFunc(s.events, func(a, b *kringv1.Event) int { return cmp.Compare(a.GetId(), b.GetId()) }) {
+		return errors.New("coordinator: snapshot: operations or events are not in order")
+	}
+	return nil
 }
 
 // completeShort fills in what releases that did not keep it left out: a partition that lacks copies has done so since its

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -22,25 +23,42 @@ type state struct {
 	partitionChanged []int64               // when the configuration last changed; one for each partition
 	partitionShort   []int64               // since when fewer than Settings.Replicas are in sync, 0: they are not; one for each
 
-	retired map[ring.StoreID]ring.NodeID // disks that others have taken the place of, by whose they were
+	retired map[ring.StoreID]retiredStore // disks that are refused for ever
+
+	operations operations
+	rebalance  *kringv1.Rebalance // as it was set; never nil, never modified
+	overrides  map[ring.NodeID]override
+	events     []*kringv1.Event // the newest, by rising id; never modified
+	noting     noting
+}
+
+// retiredStore is why a disk is refused: another has taken its place, or its node was removed.
+type retiredStore struct {
+	node    ring.NodeID
+	removed bool
 }
 
 // result is what a command came to.
 type result struct {
-	err       error          // *kverr.Error: refused, the state is as it was
-	version   uint64         // of the table after the command
-	partition ring.Partition // decided, for a change of one partition
-	changes   []changed      // for changes of many, in their order
+	err       error              // *kverr.Error: refused, the state is as it was
+	version   uint64             // of the table after the command
+	partition ring.Partition     // decided, for a change of one partition
+	changes   []changed          // for changes of many, in their order
+	operation *kringv1.Operation // as it is now, for commands about one; must not be modified
 }
 
 func newState() *state {
-	return &state{table: &ring.Table{}, memberSince: map[ring.NodeID]int64{}, retired: map[ring.StoreID]ring.NodeID{}}
+	return &state{
+		table: &ring.Table{}, memberSince: map[ring.NodeID]int64{}, retired: map[ring.StoreID]retiredStore{},
+		operations: operations{tokens: map[string]uint64{}}, rebalance: &kringv1.Rebalance{}, overrides: map[ring.NodeID]override{},
+	}
 }
 
 // apply executes the command at a log index. known is false, and nothing has happened, where this release does not know
 // the command: going on would make this coordinator differ from the others.
 func (s *state) apply(index uint64, cmd *kringv1.CoordinatorCommand) (r result, known bool) {
 	now := cmd.GetUnixMillis()
+	s.noting = noting{index: index, millis: now, keeps: cmd.GetKeepsEvents()}
 	switch c := cmd.GetCommand().(type) {
 	case *kringv1.CoordinatorCommand_Mint:
 		r.err = s.mint(index, c.Mint)
@@ -54,6 +72,14 @@ func (s *state) apply(index uint64, cmd *kringv1.CoordinatorCommand) (r result, 
 		r.changes = s.changePartitions(index, now, c.ChangePartitions)
 	case *kringv1.CoordinatorCommand_SetMemberStates:
 		s.setMemberStates(index, now, c.SetMemberStates)
+	case *kringv1.CoordinatorCommand_StartOperation:
+		r.operation, r.err = s.startOperation(index, now, c.StartOperation)
+	case *kringv1.CoordinatorCommand_ChangeOperation:
+		r.operation, r.err = s.changeOperation(index, now, c.ChangeOperation)
+	case *kringv1.CoordinatorCommand_SetRebalance:
+		r.err = s.setRebalance(index, c.SetRebalance)
+	case *kringv1.CoordinatorCommand_RemoveMember:
+		r.operation, r.err = s.removeMember(index, now, c.RemoveMember)
 	default:
 		return result{}, false
 	}
@@ -115,6 +141,8 @@ func (s *state) form(index uint64, now int64, c *kringv1.FormClusterCommand) err
 	for i := range partitions {
 		s.noteChange(now, &partitions[i])
 	}
+	s.note(&kringv1.Event{Type: kringv1.Event_TYPE_FORMED, Count: uint32(len(partitions)), Text: fmt.Sprintf(
+		"the cluster has formed: %d partitions with %d copies on %s", len(partitions), t.Settings.Replicas, plural(len(t.Members), "node"))})
 	return nil
 }
 
@@ -124,11 +152,15 @@ func (s *state) changePartition(index uint64, now int64, c *kringv1.ChangePartit
 	if err != nil {
 		return ring.Partition{}, err
 	}
+	moves := newMoved()
+	moves.add(&s.table.Partitions[next.ID], &next)
 	s.setPartitions(index, now, []ring.Partition{next})
+	s.noteMoves(moves)
 	return next, nil
 }
 
 func (s *state) setMemberStates(index uint64, now int64, c *kringv1.SetMemberStatesCommand) {
+	var up, down []ring.NodeID
 	for _, change := range c.GetChanges() {
 		m := s.table.Member(ring.NodeID(change.GetNodeId()))
 		to := ring.MemberState(change.GetState())
@@ -141,7 +173,14 @@ func (s *state) setMemberStates(index uint64, now int64, c *kringv1.SetMemberSta
 		next := *m
 		next.State = to
 		s.setMember(index, now, next)
+		if to == ring.MemberUp {
+			up = append(up, m.Node)
+		} else {
+			down = append(down, m.Node)
+		}
 	}
+	s.noteMembers(kringv1.Event_TYPE_NODE_UP, up, "is heard of again", "are heard of again")
+	s.noteMembers(kringv1.Event_TYPE_NODE_DOWN, down, "is down", "are down")
 }
 
 // setMember stores m; its since changes with its state.
@@ -170,6 +209,11 @@ func (s *state) setPartitions(index uint64, now int64, changed []ring.Partition)
 // noteChange keeps the times of a configuration that is decided now.
 func (s *state) noteChange(now int64, p *ring.Partition) {
 	s.partitionChanged[p.ID] = now
+	s.noteShort(now, p)
+}
+
+// noteShort keeps since when p has too few copies in sync.
+func (s *state) noteShort(now int64, p *ring.Partition) {
 	switch {
 	case len(p.InSync) >= int(s.table.Settings.Replicas):
 		s.partitionShort[p.ID] = 0
@@ -190,5 +234,8 @@ func (s *state) clone() *state {
 	return &state{
 		table: s.table, memberSince: maps.Clone(s.memberSince), partitionChanged: slices.Clone(s.partitionChanged),
 		partitionShort: slices.Clone(s.partitionShort), retired: maps.Clone(s.retired),
+		operations: operations{list: s.operations.list, tokens: maps.Clone(s.operations.tokens), version: s.operations.version},
+		rebalance:  s.rebalance, overrides: maps.Clone(s.overrides),
+		events: s.events[:len(s.events):len(s.events)], // what is appended to either is not seen by the other
 	}
 }

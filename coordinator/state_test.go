@@ -392,12 +392,18 @@ func mutate(r *rand.Rand, p *ring.Partition, m *kringv1.Member) {
 
 // Every coordinator comes to the same state by the same log, however raft batches it and wherever a snapshot comes between.
 func TestReplicasAgree(t *testing.T) {
+	operations, events := 0, 0
+	defer func() { require.Positive(t, operations); require.Positive(t, events) }()
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		single, batched, restored := newMachine(newFeed()), newMachine(newFeed()), newMachine(newFeed())
 		var log []*raft.Log
 		for i := range 400 {
 			cmd := randomCommand(r, single.state.table)
+			if r.IntN(3) == 0 {
+				cmd = randomOperation(r, single.state.table, uint64(i+2))
+			}
+			cmd.KeepsEvents = r.IntN(8) > 0
 			if i == 0 {
 				cmd = mintCommand(8, 3, 2)
 			}
@@ -425,6 +431,8 @@ func TestReplicasAgree(t *testing.T) {
 			require.Equal(t, single.feed.table(), m.feed.table(), fmt.Sprintf("seed %d: %s published another table", seed, name))
 		}
 		require.Greater(t, single.feed.table().Version, uint64(20), "seed %d did nothing", seed)
+		operations += len(single.state.operations.list)
+		events += len(single.state.events)
 	}
 }
 

@@ -83,8 +83,9 @@ func (n *Node) configure(partitions []ring.Partition) {
 	n.engine.step(ev)
 }
 
+// changedPartitions is all of them where the settings changed: those go with the partitions.
 func changedPartitions(old, t *ring.Table) []ring.Partition {
-	if old == nil || len(old.Partitions) != len(t.Partitions) {
+	if old == nil || len(old.Partitions) != len(t.Partitions) || old.Settings != t.Settings {
 		return t.Partitions
 	}
 	var changed []ring.Partition

@@ -72,3 +72,16 @@ func TestJoinBesideACoordinatorThatIsCutOff(t *testing.T) {
 	require.NoError(t, <-ran)
 	require.NoError(t, disk.Close())
 }
+
+// The settings travel with the partitions, so a change of theirs alone has to bring all of them.
+func TestChangedSettingsAreToldWithAllPartitions(t *testing.T) {
+	old := &ring.Table{
+		Settings:   ring.Settings{Partitions: 2, Replicas: 3, MinInSync: 2},
+		Partitions: []ring.Partition{{ID: 0, Epoch: 4}, {ID: 1, Epoch: 9}},
+	}
+	next := *old
+	next.Partitions = []ring.Partition{{ID: 0, Epoch: 4}, {ID: 1, Epoch: 10}}
+	require.Equal(t, next.Partitions[1:], changedPartitions(old, &next))
+	next.Settings.MinInSync = 1
+	require.Equal(t, next.Partitions, changedPartitions(old, &next))
+}

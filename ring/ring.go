@@ -138,7 +138,7 @@ type Member struct {
 // Replica is the copy holder that m is now.
 func (m *Member) Replica() Replica { return Replica{m.Node, m.Store} }
 
-// Settings are fixed when a cluster forms.
+// Settings are fixed when a cluster forms, but for Replicas and MinInSync.
 type Settings struct {
 	ClusterID  string
 	Partitions uint32 // 1 to MaxPartitions

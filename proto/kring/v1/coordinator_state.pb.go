@@ -24,8 +24,9 @@ const (
 // CoordinatorCommand is one entry of the coordinators' raft log. Every coordinator must apply it to the same effect, now
 // and in later releases: what an entry means never changes; a new meaning gets a new field.
 type CoordinatorCommand struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	UnixMillis int64                  `protobuf:"varint,1,opt,name=unix_millis,json=unixMillis,proto3" json:"unix_millis,omitempty"` // the leader's wall clock when it proposed; state keeps it, nothing is decided by it
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	UnixMillis  int64                  `protobuf:"varint,1,opt,name=unix_millis,json=unixMillis,proto3" json:"unix_millis,omitempty"`    // the leader's wall clock when it proposed; state keeps it, nothing is decided by it
+	KeepsEvents bool                   `protobuf:"varint,8,opt,name=keeps_events,json=keepsEvents,proto3" json:"keeps_events,omitempty"` // events are kept of what it changes; false in logs of releases that had none
 	// Types that are valid to be assigned to Command:
 	//
 	//	*CoordinatorCommand_Mint
@@ -78,6 +79,13 @@ func (x *CoordinatorCommand) GetUnixMillis() int64 {
 		return x.UnixMillis
 	}
 	return 0
+}
+
+func (x *CoordinatorCommand) GetKeepsEvents() bool {
+	if x != nil {
+		return x.KeepsEvents
+	}
+	return false
 }
 
 func (x *CoordinatorCommand) GetCommand() isCoordinatorCommand_Command {
@@ -296,6 +304,7 @@ type RegisterMemberCommand struct {
 	// False in logs of releases that took it only where the node had no copies.
 	MayReplace    bool     `protobuf:"varint,3,opt,name=may_replace,json=mayReplace,proto3" json:"may_replace,omitempty"`
 	StartsBefore  []uint64 `protobuf:"fixed64,4,rep,packed,name=starts_before,json=startsBefore,proto3" json:"starts_before,omitempty"` // as in RegisterRequest
+	StartsJoin    bool     `protobuf:"varint,5,opt,name=starts_join,json=startsJoin,proto3" json:"starts_join,omitempty"`               // a new node of a formed cluster starts an operation; false in logs of releases that had none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,6 +365,13 @@ func (x *RegisterMemberCommand) GetStartsBefore() []uint64 {
 		return x.StartsBefore
 	}
 	return nil
+}
+
+func (x *RegisterMemberCommand) GetStartsJoin() bool {
+	if x != nil {
+		return x.StartsJoin
+	}
+	return false
 }
 
 // FormClusterCommand lays the cluster out. The leader computes the table, so that placement may improve between releases
@@ -797,8 +813,9 @@ type CoordinatorSnapshot struct {
 	Operations               []*Operation                          `protobuf:"bytes,20,rep,name=operations,proto3" json:"operations,omitempty"`                                  // sorted by id
 	OperationTokens          []*CoordinatorSnapshot_OperationToken `protobuf:"bytes,21,rep,name=operation_tokens,json=operationTokens,proto3" json:"operation_tokens,omitempty"` // sorted by operation
 	Rebalance                *Rebalance                            `protobuf:"bytes,22,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
-	MemberOverrides          []*MemberOverride                     `protobuf:"bytes,23,rep,name=member_overrides,json=memberOverrides,proto3" json:"member_overrides,omitempty"` // sorted by node
-	Events                   []*Event                              `protobuf:"bytes,24,rep,name=events,proto3" json:"events,omitempty"`                                          // the newest, sorted by id
+	MemberOverrides          []*MemberOverride                     `protobuf:"bytes,23,rep,name=member_overrides,json=memberOverrides,proto3" json:"member_overrides,omitempty"`        // sorted by node
+	Events                   []*Event                              `protobuf:"bytes,24,rep,name=events,proto3" json:"events,omitempty"`                                                 // the newest, sorted by id
+	OperationsVersion        uint64                                `protobuf:"varint,25,opt,name=operations_version,json=operationsVersion,proto3" json:"operations_version,omitempty"` // log index of the last change of operations or rebalance
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
@@ -908,6 +925,13 @@ func (x *CoordinatorSnapshot) GetEvents() []*Event {
 		return x.Events
 	}
 	return nil
+}
+
+func (x *CoordinatorSnapshot) GetOperationsVersion() uint64 {
+	if x != nil {
+		return x.OperationsVersion
+	}
+	return 0
 }
 
 type SetMemberStatesCommand_MemberStateChange struct {
@@ -1030,11 +1054,12 @@ func (x *CoordinatorSnapshot_OperationToken) GetToken() string {
 	return ""
 }
 
-// RetiredStore is a data directory that another has taken the place of: it is refused for ever.
+// RetiredStore is a data directory that another has taken the place of, or whose node was removed: it is refused for ever.
 type CoordinatorSnapshot_RetiredStore struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	StoreId       uint64                 `protobuf:"fixed64,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	Removed       bool                   `protobuf:"varint,3,opt,name=removed,proto3" json:"removed,omitempty"` // with its node
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1081,6 +1106,13 @@ func (x *CoordinatorSnapshot_RetiredStore) GetStoreId() uint64 {
 		return x.StoreId
 	}
 	return 0
+}
+
+func (x *CoordinatorSnapshot_RetiredStore) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
 }
 
 type CoordinatorSnapshot_MemberSince struct {
@@ -1139,10 +1171,11 @@ var File_kring_v1_coordinator_state_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\n" +
-	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x19kring/v1/operations.proto\x1a\x13kring/v1/ring.proto\"\xff\x05\n" +
+	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x19kring/v1/operations.proto\x1a\x13kring/v1/ring.proto\"\xa2\x06\n" +
 	"\x12CoordinatorCommand\x12\x1f\n" +
 	"\vunix_millis\x18\x01 \x01(\x03R\n" +
-	"unixMillis\x122\n" +
+	"unixMillis\x12!\n" +
+	"\fkeeps_events\x18\b \x01(\bR\vkeepsEvents\x122\n" +
 	"\x04mint\x18\x02 \x01(\v2\x1c.kring.v1.MintClusterCommandH\x00R\x04mint\x12=\n" +
 	"\bregister\x18\x03 \x01(\v2\x1f.kring.v1.RegisterMemberCommandH\x00R\bregister\x122\n" +
 	"\x04form\x18\x04 \x01(\v2\x1c.kring.v1.FormClusterCommandH\x00R\x04form\x12M\n" +
@@ -1155,14 +1188,16 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\rremove_member\x18\x17 \x01(\v2\x1d.kring.v1.RemoveMemberCommandH\x00R\fremoveMemberB\t\n" +
 	"\acommand\"D\n" +
 	"\x12MintClusterCommand\x12.\n" +
-	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"\xa6\x01\n" +
+	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"\xc7\x01\n" +
 	"\x15RegisterMemberCommand\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12(\n" +
 	"\x06member\x18\x02 \x01(\v2\x10.kring.v1.MemberR\x06member\x12\x1f\n" +
 	"\vmay_replace\x18\x03 \x01(\bR\n" +
 	"mayReplace\x12#\n" +
-	"\rstarts_before\x18\x04 \x03(\x06R\fstartsBefore\"I\n" +
+	"\rstarts_before\x18\x04 \x03(\x06R\fstartsBefore\x12\x1f\n" +
+	"\vstarts_join\x18\x05 \x01(\bR\n" +
+	"startsJoin\"I\n" +
 	"\x12FormClusterCommand\x123\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2\x13.kring.v1.PartitionR\n" +
@@ -1194,7 +1229,7 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x13RemoveMemberCommand\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\x04R\astoreId\x12!\n" +
-	"\foperation_id\x18\x03 \x01(\x04R\voperationId\"\x89\a\n" +
+	"\foperation_id\x18\x03 \x01(\x04R\voperationId\"\xd2\a\n" +
 	"\x13CoordinatorSnapshot\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12%\n" +
 	"\x05table\x18\x02 \x01(\v2\x0f.kring.v1.TableR\x05table\x12L\n" +
@@ -1208,13 +1243,15 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x10operation_tokens\x18\x15 \x03(\v2,.kring.v1.CoordinatorSnapshot.OperationTokenR\x0foperationTokens\x121\n" +
 	"\trebalance\x18\x16 \x01(\v2\x13.kring.v1.RebalanceR\trebalance\x12C\n" +
 	"\x10member_overrides\x18\x17 \x03(\v2\x18.kring.v1.MemberOverrideR\x0fmemberOverrides\x12'\n" +
-	"\x06events\x18\x18 \x03(\v2\x0f.kring.v1.EventR\x06events\x1aI\n" +
+	"\x06events\x18\x18 \x03(\v2\x0f.kring.v1.EventR\x06events\x12-\n" +
+	"\x12operations_version\x18\x19 \x01(\x04R\x11operationsVersion\x1aI\n" +
 	"\x0eOperationToken\x12!\n" +
 	"\foperation_id\x18\x01 \x01(\x04R\voperationId\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\x1aB\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x1a\\\n" +
 	"\fRetiredStore\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
-	"\bstore_id\x18\x02 \x01(\x06R\astoreId\x1aR\n" +
+	"\bstore_id\x18\x02 \x01(\x06R\astoreId\x12\x18\n" +
+	"\aremoved\x18\x03 \x01(\bR\aremoved\x1aR\n" +
 	"\vMemberSince\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12*\n" +
 	"\x11state_unix_millis\x18\x02 \x01(\x03R\x0fstateUnixMillisB1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"

@@ -32,6 +32,7 @@ const (
 	OperationKind_OPERATION_KIND_SET_WEIGHT      OperationKind = 5 // of a node; ends when the copies are where that asks for
 	OperationKind_OPERATION_KIND_SET_ZONE        OperationKind = 6 // likewise
 	OperationKind_OPERATION_KIND_SET_REPLICATION OperationKind = 7 // of the cluster: replicas and min_in_sync; likewise
+	OperationKind_OPERATION_KIND_UNDRAIN         OperationKind = 8 // a node that drains, or has drained, gets its share again
 )
 
 // Enum value maps for OperationKind.
@@ -45,6 +46,7 @@ var (
 		5: "OPERATION_KIND_SET_WEIGHT",
 		6: "OPERATION_KIND_SET_ZONE",
 		7: "OPERATION_KIND_SET_REPLICATION",
+		8: "OPERATION_KIND_UNDRAIN",
 	}
 	OperationKind_value = map[string]int32{
 		"OPERATION_KIND_UNSPECIFIED":     0,
@@ -55,6 +57,7 @@ var (
 		"OPERATION_KIND_SET_WEIGHT":      5,
 		"OPERATION_KIND_SET_ZONE":        6,
 		"OPERATION_KIND_SET_REPLICATION": 7,
+		"OPERATION_KIND_UNDRAIN":         8,
 	}
 )
 
@@ -287,10 +290,10 @@ type Operation struct {
 	Kind              OperationKind          `protobuf:"varint,2,opt,name=kind,proto3,enum=kring.v1.OperationKind" json:"kind,omitempty"`
 	NodeId            string                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	OtherNodeId       string                 `protobuf:"bytes,4,opt,name=other_node_id,json=otherNodeId,proto3" json:"other_node_id,omitempty"` // replace
-	Weight            uint32                 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"`                               // set weight
-	Zone              string                 `protobuf:"bytes,6,opt,name=zone,proto3" json:"zone,omitempty"`                                    // set zone
+	Weight            uint32                 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"`                               // set weight; 0: what the node registers with
+	Zone              string                 `protobuf:"bytes,6,opt,name=zone,proto3" json:"zone,omitempty"`                                    // set zone; empty: what the node registers with
 	Replicas          uint32                 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`                           // set replication
-	MinInSync         uint32                 `protobuf:"varint,8,opt,name=min_in_sync,json=minInSync,proto3" json:"min_in_sync,omitempty"`      // set replication
+	MinInSync         uint32                 `protobuf:"varint,8,opt,name=min_in_sync,json=minInSync,proto3" json:"min_in_sync,omitempty"`      // set replication; 0: as it is, or replicas where that is less
 	State             OperationState         `protobuf:"varint,9,opt,name=state,proto3,enum=kring.v1.OperationState" json:"state,omitempty"`
 	StartedUnixMillis int64                  `protobuf:"varint,10,opt,name=started_unix_millis,json=startedUnixMillis,proto3" json:"started_unix_millis,omitempty"`
 	EndedUnixMillis   int64                  `protobuf:"varint,11,opt,name=ended_unix_millis,json=endedUnixMillis,proto3" json:"ended_unix_millis,omitempty"` // 0: it has not
@@ -302,6 +305,7 @@ type Operation struct {
 	ZoneBefore      string `protobuf:"bytes,16,opt,name=zone_before,json=zoneBefore,proto3" json:"zone_before,omitempty"`
 	ReplicasBefore  uint32 `protobuf:"varint,17,opt,name=replicas_before,json=replicasBefore,proto3" json:"replicas_before,omitempty"`
 	MinInSyncBefore uint32 `protobuf:"varint,18,opt,name=min_in_sync_before,json=minInSyncBefore,proto3" json:"min_in_sync_before,omitempty"`
+	DrainingBefore  bool   `protobuf:"varint,19,opt,name=draining_before,json=drainingBefore,proto3" json:"draining_before,omitempty"` // the node
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -460,6 +464,13 @@ func (x *Operation) GetMinInSyncBefore() uint32 {
 		return x.MinInSyncBefore
 	}
 	return 0
+}
+
+func (x *Operation) GetDrainingBefore() bool {
+	if x != nil {
+		return x.DrainingBefore
+	}
+	return false
 }
 
 // OperationProgress is how far one is, as the leader sees it now.
@@ -1702,8 +1713,9 @@ func (x *WatchEventsRequest) GetAll() bool {
 
 type WatchEventsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"` // in order; at most 256
-	Lost          bool                   `protobuf:"varint,2,opt,name=lost,proto3" json:"lost,omitempty"`    // events between after_id and these are no longer remembered
+	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`                      // in order; at most 256
+	Lost          bool                   `protobuf:"varint,2,opt,name=lost,proto3" json:"lost,omitempty"`                         // events between after_id and these are no longer remembered
+	NewestId      uint64                 `protobuf:"varint,3,opt,name=newest_id,json=newestId,proto3" json:"newest_id,omitempty"` // to go on from: nothing up to here is still to come. The first answer comes at once, to say it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1750,6 +1762,13 @@ func (x *WatchEventsResponse) GetLost() bool {
 		return x.Lost
 	}
 	return false
+}
+
+func (x *WatchEventsResponse) GetNewestId() uint64 {
+	if x != nil {
+		return x.NewestId
+	}
+	return 0
 }
 
 // Event is something that happened, as the coordinators decided it. Ids rise, and are the same at every coordinator.
@@ -1847,12 +1866,14 @@ func (x *Event) GetCount() uint32 {
 
 // MemberOverride is what a person set of a node, which counts instead of what it registers with.
 type MemberOverride struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	Weight        uint32                 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"` // 0: what it registers with
-	Zone          string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`      // empty: likewise
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	NodeId           string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Weight           uint32                 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"`                                             // 0: what it registers with
+	Zone             string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`                                                  // empty: likewise
+	RegisteredWeight uint32                 `protobuf:"varint,4,opt,name=registered_weight,json=registeredWeight,proto3" json:"registered_weight,omitempty"` // newest that it registered with
+	RegisteredZone   string                 `protobuf:"bytes,5,opt,name=registered_zone,json=registeredZone,proto3" json:"registered_zone,omitempty"`        // likewise
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *MemberOverride) Reset() {
@@ -1902,6 +1923,20 @@ func (x *MemberOverride) GetWeight() uint32 {
 func (x *MemberOverride) GetZone() string {
 	if x != nil {
 		return x.Zone
+	}
+	return ""
+}
+
+func (x *MemberOverride) GetRegisteredWeight() uint32 {
+	if x != nil {
+		return x.RegisteredWeight
+	}
+	return 0
+}
+
+func (x *MemberOverride) GetRegisteredZone() string {
+	if x != nil {
+		return x.RegisteredZone
 	}
 	return ""
 }
@@ -2056,7 +2091,7 @@ var File_kring_v1_operations_proto protoreflect.FileDescriptor
 
 const file_kring_v1_operations_proto_rawDesc = "" +
 	"\n" +
-	"\x19kring/v1/operations.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\xf3\x04\n" +
+	"\x19kring/v1/operations.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\x9c\x05\n" +
 	"\tOperation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.kring.v1.OperationKindR\x04kind\x12\x17\n" +
@@ -2078,7 +2113,8 @@ const file_kring_v1_operations_proto_rawDesc = "" +
 	"\vzone_before\x18\x10 \x01(\tR\n" +
 	"zoneBefore\x12'\n" +
 	"\x0freplicas_before\x18\x11 \x01(\rR\x0ereplicasBefore\x12+\n" +
-	"\x12min_in_sync_before\x18\x12 \x01(\rR\x0fminInSyncBefore\"\xf4\x01\n" +
+	"\x12min_in_sync_before\x18\x12 \x01(\rR\x0fminInSyncBefore\x12'\n" +
+	"\x0fdraining_before\x18\x13 \x01(\bR\x0edrainingBefore\"\xf4\x01\n" +
 	"\x11OperationProgress\x121\n" +
 	"\toperation\x18\x01 \x01(\v2\x13.kring.v1.OperationR\toperation\x12\x1f\n" +
 	"\vcopies_left\x18\x02 \x01(\rR\n" +
@@ -2181,10 +2217,11 @@ const file_kring_v1_operations_proto_rawDesc = "" +
 	"p99_micros\x18\x03 \x01(\x04R\tp99Micros\"A\n" +
 	"\x12WatchEventsRequest\x12\x19\n" +
 	"\bafter_id\x18\x01 \x01(\x04R\aafterId\x12\x10\n" +
-	"\x03all\x18\x02 \x01(\bR\x03all\"R\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\"o\n" +
 	"\x13WatchEventsResponse\x12'\n" +
 	"\x06events\x18\x01 \x03(\v2\x0f.kring.v1.EventR\x06events\x12\x12\n" +
-	"\x04lost\x18\x02 \x01(\bR\x04lost\"\xfe\x03\n" +
+	"\x04lost\x18\x02 \x01(\bR\x04lost\x12\x1b\n" +
+	"\tnewest_id\x18\x03 \x01(\x04R\bnewestId\"\xfe\x03\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1f\n" +
 	"\vunix_millis\x18\x02 \x01(\x03R\n" +
@@ -2211,11 +2248,13 @@ const file_kring_v1_operations_proto_rawDesc = "" +
 	"\rTYPE_HANDOVER\x10\v\x12\x12\n" +
 	"\x0eTYPE_RECOVERED\x10\f\x12\x11\n" +
 	"\rTYPE_SETTINGS\x10\r\x12\x14\n" +
-	"\x10TYPE_COORDINATOR\x10\x0e\"U\n" +
+	"\x10TYPE_COORDINATOR\x10\x0e\"\xab\x01\n" +
 	"\x0eMemberOverride\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x12\n" +
-	"\x04zone\x18\x03 \x01(\tR\x04zone\"\xd5\x02\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\x12+\n" +
+	"\x11registered_weight\x18\x04 \x01(\rR\x10registeredWeight\x12'\n" +
+	"\x0fregistered_zone\x18\x05 \x01(\tR\x0eregisteredZone\"\xd5\x02\n" +
 	"\x10TransferProgress\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12%\n" +
 	"\x04from\x18\x02 \x01(\v2\x11.kring.v1.ReplicaR\x04from\x12\x1d\n" +
@@ -2234,7 +2273,7 @@ const file_kring_v1_operations_proto_rawDesc = "" +
 	"\fupper_micros\x18\x01 \x03(\x04R\vupperMicros\x12\x16\n" +
 	"\x06counts\x18\x02 \x03(\x04R\x06counts\x12\x1f\n" +
 	"\vover_millis\x18\x03 \x01(\x04R\n" +
-	"overMillis*\xf9\x01\n" +
+	"overMillis*\x95\x02\n" +
 	"\rOperationKind\x12\x1e\n" +
 	"\x1aOPERATION_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13OPERATION_KIND_JOIN\x10\x01\x12\x18\n" +
@@ -2243,7 +2282,8 @@ const file_kring_v1_operations_proto_rawDesc = "" +
 	"\x16OPERATION_KIND_REPLACE\x10\x04\x12\x1d\n" +
 	"\x19OPERATION_KIND_SET_WEIGHT\x10\x05\x12\x1b\n" +
 	"\x17OPERATION_KIND_SET_ZONE\x10\x06\x12\"\n" +
-	"\x1eOPERATION_KIND_SET_REPLICATION\x10\a*\xbe\x01\n" +
+	"\x1eOPERATION_KIND_SET_REPLICATION\x10\a\x12\x1a\n" +
+	"\x16OPERATION_KIND_UNDRAIN\x10\b*\xbe\x01\n" +
 	"\x0eOperationState\x12\x1f\n" +
 	"\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17OPERATION_STATE_RUNNING\x10\x01\x12\x1a\n" +

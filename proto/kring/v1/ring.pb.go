@@ -315,7 +315,7 @@ func (x *Member) GetStartId() uint64 {
 	return 0
 }
 
-// Settings are fixed when the cluster forms.
+// Settings are fixed when the cluster forms, but for replicas and min_in_sync, which an operation may change.
 type Settings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
