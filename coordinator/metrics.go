@@ -73,6 +73,7 @@ func newMetrics(c *Coordinator) *metrics {
 		return c.sample(func() float64 { return float64(c.consensus.raft.AppliedIndex()) })
 	})
 	gauge("table_version", "Version of the table.", func() float64 { return float64(c.feed.table().Version) })
+	gauge("operations_open", "Operations that have not ended.", func() float64 { return float64(len(c.machine.control().open)) })
 	gauge("heartbeat_age_seconds", "Age of the oldest newest heartbeat among members that are up; only while leading.",
 		func() float64 { return c.beats.oldest(c.feed.table(), time.Now()).Seconds() })
 	for _, s := range []ring.MemberState{ring.MemberUp, ring.MemberDown, ring.MemberDraining} {
