@@ -20,6 +20,7 @@ type Coordinator struct {
 	feed        *feed
 	loss        *leaderLoss
 	machine     *machine
+	events      *eventFeed
 	beats       *heartbeats
 	metrics     *metrics
 	connections *connections
@@ -59,8 +60,9 @@ func New(cfg Config) (*Coordinator, error) {
 		return nil, err
 	}
 	f := newFeed()
+	m := newMachine(f)
 	c := &Coordinator{
-		cfg: cfg, feed: f, loss: newLeaderLoss(), machine: newMachine(f),
+		cfg: cfg, feed: f, loss: newLeaderLoss(), machine: m, events: m.events,
 		beats:       newHeartbeats(cfg.SilentAfter, cfg.HungAfter, cfg.MinDiskFree),
 		connections: newConnections(cfg.DialOptions), handovers: newHandovers(),
 		look: make(chan struct{}, 1), calls: make(chan struct{}, maxCallsInFlight),

@@ -38,21 +38,27 @@ func newConnections(options []grpc.DialOption) *connections {
 	return &connections{options: append(all, options...), conns: map[string]*grpc.ClientConn{}}
 }
 
-func (c *connections) client(address string) (kringv1.CoordinatorServiceClient, error) {
+// peer is another coordinator.
+type peer struct {
+	kringv1.CoordinatorServiceClient
+	kringv1.OperationsServiceClient
+}
+
+func (c *connections) client(address string) (peer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, kverr.New(kverr.Unavailable, "this coordinator is stopping")
+		return peer{}, kverr.New(kverr.Unavailable, "this coordinator is stopping")
 	}
 	conn, ok := c.conns[address]
 	if !ok {
 		var err error
 		if conn, err = grpc.NewClient("passthrough:///"+address, c.options...); err != nil {
-			return nil, kverr.Newf(kverr.Internal, "connection to %s: %v", address, err)
+			return peer{}, kverr.Newf(kverr.Internal, "connection to %s: %v", address, err)
 		}
 		c.conns[address] = conn
 	}
-	return kringv1.NewCoordinatorServiceClient(conn), nil
+	return peer{kringv1.NewCoordinatorServiceClient(conn), kringv1.NewOperationsServiceClient(conn)}, nil
 }
 
 func (c *connections) close() error {
@@ -74,7 +80,7 @@ func (c *connections) close() error {
 func onLeader[Request, Response any](
 	ctx context.Context, c *Coordinator, method string, req Request,
 	here func(context.Context, Request) (Response, error),
-	there func(kringv1.CoordinatorServiceClient, context.Context, Request, ...grpc.CallOption) (Response, error),
+	there func(peer, context.Context, Request, ...grpc.CallOption) (Response, error),
 ) (Response, error) {
 	var none Response
 	if c.consensus.leading() {
@@ -104,14 +110,14 @@ func forwarded(ctx context.Context) bool {
 	return len(metadata.ValueFromIncomingContext(ctx, forwardedKey)) > 0
 }
 
-func (c *Coordinator) leaderClient() (kringv1.CoordinatorServiceClient, error) {
+func (c *Coordinator) leaderClient() (peer, error) {
 	leader := c.consensus.leader()
 	if leader == "" || leader == c.cfg.ID {
-		return nil, kverr.Retry(kverr.NotLeader, retryNoLeader, "the coordinators have no leader: "+c.electionText())
+		return peer{}, kverr.Retry(kverr.NotLeader, retryNoLeader, "the coordinators have no leader: "+c.electionText())
 	}
 	m, ok := c.cfg.Gossip.Member(gossip.RoleCoordinator, leader)
 	if !ok || m.GRPCAddress == "" {
-		return nil, kverr.Retry(kverr.NotLeader, retryNoLeader,
+		return peer{}, kverr.Retry(kverr.NotLeader, retryNoLeader,
 			fmt.Sprintf("coordinator %s leads, and gossip does not know its address yet", leader))
 	}
 	return c.connections.client(m.GRPCAddress)

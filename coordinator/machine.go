@@ -17,7 +17,8 @@ import (
 // machine joins state to raft. Where it meets an entry that it cannot apply it stops for good: a coordinator that skipped
 // an entry would differ from the others, and hand out what was never decided.
 type machine struct {
-	feed *feed
+	feed   *feed
+	events *eventFeed
 
 	mu    sync.Mutex // raft applies from one goroutine; others read the times
 	state *state
@@ -29,7 +30,7 @@ type machine struct {
 var _ raft.BatchingFSM = (*machine)(nil)
 
 func newMachine(f *feed) *machine {
-	return &machine{feed: f, state: newState(), fatal: make(chan struct{})}
+	return &machine{feed: f, events: newEventFeed(), state: newState(), fatal: make(chan struct{})}
 }
 
 // Apply is raft's.
@@ -46,6 +47,9 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 	}
 	if m.state.table.Version != before {
 		m.feed.publish(m.state.published())
+	}
+	if n := len(entries); n > 0 && m.broken == nil {
+		m.events.publish(m.state.events, entries[n-1].Index)
 	}
 	return results
 }
@@ -105,6 +109,7 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	defer m.mu.Unlock()
 	m.state = s
 	m.feed.publish(s.published())
+	m.events.publish(s.events, s.table.Version)
 	return nil
 }
 

@@ -24,6 +24,7 @@ const (
 // server answers gRPC. A method decodes, makes one call, and encodes; errors become gRPC's in the interceptors.
 type server struct {
 	kringv1.UnimplementedCoordinatorServiceServer
+	kringv1.UnimplementedOperationsServiceServer
 	*Coordinator
 }
 
@@ -32,29 +33,30 @@ func (c *Coordinator) newServer() *grpc.Server {
 		grpc.ChainUnaryInterceptor(c.unary), grpc.ChainStreamInterceptor(c.streaming))
 	s := grpc.NewServer(append(options, c.cfg.GRPCOptions...)...)
 	kringv1.RegisterCoordinatorServiceServer(s, server{Coordinator: c})
+	kringv1.RegisterOperationsServiceServer(s, server{Coordinator: c})
 	return s
 }
 
 func (s server) Register(ctx context.Context, req *kringv1.RegisterRequest) (*kringv1.RegisterResponse, error) {
-	return onLeader(ctx, s.Coordinator, "Register", req, s.register, kringv1.CoordinatorServiceClient.Register)
+	return onLeader(ctx, s.Coordinator, "Register", req, s.register, peer.Register)
 }
 
 func (s server) Heartbeat(ctx context.Context, req *kringv1.HeartbeatRequest) (*kringv1.HeartbeatResponse, error) {
-	return onLeader(ctx, s.Coordinator, "Heartbeat", req, s.heartbeat, kringv1.CoordinatorServiceClient.Heartbeat)
+	return onLeader(ctx, s.Coordinator, "Heartbeat", req, s.heartbeat, peer.Heartbeat)
 }
 
 func (s server) ChangePartition(ctx context.Context, req *kringv1.ChangePartitionRequest) (*kringv1.ChangePartitionResponse, error) {
-	return onLeader(ctx, s.Coordinator, "ChangePartition", req, s.changePartition, kringv1.CoordinatorServiceClient.ChangePartition)
+	return onLeader(ctx, s.Coordinator, "ChangePartition", req, s.changePartition, peer.ChangePartition)
 }
 
 func (s server) ChangePartitions(ctx context.Context, req *kringv1.ChangePartitionsRequest) (*kringv1.ChangePartitionsResponse, error) {
-	return onLeader(ctx, s.Coordinator, "ChangePartitions", req, s.changePartitions, kringv1.CoordinatorServiceClient.ChangePartitions)
+	return onLeader(ctx, s.Coordinator, "ChangePartitions", req, s.changePartitions, peer.ChangePartitions)
 }
 
 // GetCluster is the leader's view. Without one it is what this coordinator knows, which names no leader and says what is
 // missing: the caller may find more elsewhere.
 func (s server) GetCluster(ctx context.Context, req *kringv1.GetClusterRequest) (*kringv1.GetClusterResponse, error) {
-	resp, err := onLeader(ctx, s.Coordinator, "GetCluster", req, s.cluster, kringv1.CoordinatorServiceClient.GetCluster)
+	resp, err := onLeader(ctx, s.Coordinator, "GetCluster", req, s.cluster, peer.GetCluster)
 	if err != nil && ctx.Err() == nil && !forwarded(ctx) {
 		return s.clusterWithoutLeader(err)
 	}

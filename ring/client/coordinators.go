@@ -44,6 +44,16 @@ type Coordinators struct {
 	watchers  []func(uint64) // told of it
 }
 
+// api is everything that a coordinator answers.
+type api struct {
+	kringv1.CoordinatorServiceClient
+	kringv1.OperationsServiceClient
+}
+
+func newAPI(conn *grpc.ClientConn) api {
+	return api{kringv1.NewCoordinatorServiceClient(conn), kringv1.NewOperationsServiceClient(conn)}
+}
+
 // seedConn is one connection and how many calls use it now. It is closed once it is no seed's any more and idle.
 type seedConn struct {
 	conn *grpc.ClientConn
@@ -65,14 +75,14 @@ func NewCoordinators(cfg CoordinatorsConfig) (*Coordinators, error) {
 // Register announces a node's start; see CoordinatorService. WrongCluster and WrongStore are final and returned at once. It
 // goes on trying until ctx ends.
 func (c *Coordinators) Register(ctx context.Context, req *kringv1.RegisterRequest) (*kringv1.RegisterResponse, error) {
-	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.Register, req, nil)
+	resp, err := failover(ctx, c, api.Register, req, nil)
 	c.name(resp.GetTableVersion())
 	return resp, err
 }
 
 // Heartbeat reports to the leader. ctx should end before the next heartbeat is due.
 func (c *Coordinators) Heartbeat(ctx context.Context, req *kringv1.HeartbeatRequest) (*kringv1.HeartbeatResponse, error) {
-	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.Heartbeat, req, nil)
+	resp, err := failover(ctx, c, api.Heartbeat, req, nil)
 	c.name(resp.GetTableVersion())
 	return resp, err
 }
@@ -82,7 +92,7 @@ func (c *Coordinators) Heartbeat(ctx context.Context, req *kringv1.HeartbeatRequ
 func (c *Coordinators) ChangePartition(
 	ctx context.Context, req *kringv1.ChangePartitionRequest,
 ) (*kringv1.ChangePartitionResponse, error) {
-	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.ChangePartition, req, nil)
+	resp, err := failover(ctx, c, api.ChangePartition, req, nil)
 	c.name(resp.GetTableVersion())
 	return resp, err
 }
@@ -92,14 +102,14 @@ func (c *Coordinators) ChangePartition(
 func (c *Coordinators) ChangePartitions(
 	ctx context.Context, req *kringv1.ChangePartitionsRequest,
 ) (*kringv1.ChangePartitionsResponse, error) {
-	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.ChangePartitions, req, nil)
+	resp, err := failover(ctx, c, api.ChangePartitions, req, nil)
 	c.name(resp.GetTableVersion())
 	return resp, err
 }
 
 // Locate asks where a key or a partition is.
 func (c *Coordinators) Locate(ctx context.Context, req *kringv1.LocateRequest) (*kringv1.LocateResponse, error) {
-	resp, err := failover(ctx, c, kringv1.CoordinatorServiceClient.Locate, req, nil)
+	resp, err := failover(ctx, c, api.Locate, req, nil)
 	c.name(resp.GetTableVersion())
 	return resp, err
 }
@@ -109,7 +119,7 @@ func (c *Coordinators) Locate(ctx context.Context, req *kringv1.LocateRequest) (
 func (c *Coordinators) GetCluster(ctx context.Context) (*kringv1.GetClusterResponse, error) {
 	var resort *kringv1.GetClusterResponse // of those without a leader the one that knows most
 	ask := func(
-		cc kringv1.CoordinatorServiceClient, ctx context.Context, req *kringv1.GetClusterRequest, opts ...grpc.CallOption,
+		cc api, ctx context.Context, req *kringv1.GetClusterRequest, opts ...grpc.CallOption,
 	) (*kringv1.GetClusterResponse, error) {
 		resp, err := cc.GetCluster(ctx, req, opts...)
 		if err != nil || slices.ContainsFunc(resp.GetCoordinators(), (*kringv1.CoordinatorInfo).GetLeader) {
@@ -161,7 +171,7 @@ func (c *Coordinators) Close() error {
 // lastResort is not nil and has something after all were asked once, that is the answer.
 func failover[Request, Response any](
 	ctx context.Context, c *Coordinators,
-	call func(kringv1.CoordinatorServiceClient, context.Context, Request, ...grpc.CallOption) (Response, error),
+	call func(api, context.Context, Request, ...grpc.CallOption) (Response, error),
 	req Request, lastResort func() (Response, bool),
 ) (Response, error) {
 	var none Response
@@ -208,7 +218,7 @@ func tryFor(ctx context.Context, left int) time.Duration {
 // try makes one call at one coordinator. One that hangs is given up early enough for another to be asked.
 func try[Request, Response any](
 	ctx context.Context, c *Coordinators, address string, limit time.Duration,
-	call func(kringv1.CoordinatorServiceClient, context.Context, Request, ...grpc.CallOption) (Response, error),
+	call func(api, context.Context, Request, ...grpc.CallOption) (Response, error),
 	req Request,
 ) (Response, error) {
 	var none Response
@@ -219,7 +229,7 @@ func try[Request, Response any](
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	resp, err := call(kringv1.NewCoordinatorServiceClient(conn), ctx, req)
+	resp, err := call(newAPI(conn), ctx, req)
 	if err != nil {
 		e := *kverr.As(kverr.FromGRPC(err))
 		e.Message = fmt.Sprintf("coordinator %s: %s", address, e.Message)
