@@ -26,6 +26,7 @@ type Coordinator struct {
 	connections *connections
 	preferred   preferredCache
 	handovers   *handovers
+	moves       *moves
 
 	consensus *consensus             // set by Run before anything is served
 	started   atomic.Bool            // consensus is set
@@ -64,7 +65,7 @@ func New(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
 		cfg: cfg, feed: f, loss: newLeaderLoss(), machine: m, events: m.events,
 		beats:       newHeartbeats(cfg.SilentAfter, cfg.HungAfter, cfg.MinDiskFree),
-		connections: newConnections(cfg.DialOptions), handovers: newHandovers(),
+		connections: newConnections(cfg.DialOptions), handovers: newHandovers(), moves: newMoves(),
 		look: make(chan struct{}, 1), calls: make(chan struct{}, maxCallsInFlight),
 		watchers: make(chan struct{}, maxWatchers), stopping: make(chan struct{}),
 	}

@@ -68,11 +68,13 @@ func (c *Coordinator) lead(ctx context.Context) {
 	}
 	c.cfg.Logger.Info("leading the coordinators")
 	c.beats.lead(time.Now())
+	c.moves.forget(time.Now())
 	c.led.Store(true)
 	defer func() {
 		c.led.Store(false)
 		c.beats.follow()
 		c.handovers.forget()
+		c.moves.forget(time.Now())
 		c.setWaiting("")
 		c.cfg.Logger.Info("no longer leading the coordinators")
 	}()
@@ -121,7 +123,7 @@ func (c *Coordinator) lookAround(now time.Time) {
 		name string
 		do   func(time.Time) error
 	}{{"give the cluster its id", c.mint}, {"lay the cluster out", c.form}, {"fail over", c.failOver},
-		{"mark members", c.markMembers}, {"repair", c.repair}, {"even out who leads", c.handOver},
+		{"mark members", c.markMembers}, {"pace moves", c.pace}, {"repair", c.repair}, {"even out who leads", c.handOver},
 		{"compare epochs", c.noticeSetBack}} {
 		if err := step.do(now); err != nil {
 			if trouble := step.name + ": " + err.Error(); c.consensus.leading() && trouble != c.trouble {

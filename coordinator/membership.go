@@ -50,12 +50,15 @@ func (c *Coordinator) heartbeat(_ context.Context, req *kringv1.HeartbeatRequest
 	if err := check(t, req); err != nil {
 		return nil, err
 	}
-	if err := c.beats.heard(req, time.Now()); err != nil {
+	now := time.Now()
+	if err := c.beats.heard(req, now); err != nil {
 		return nil, err
 	}
+	c.moves.heard(req, now)
 	resp := &kringv1.HeartbeatResponse{TableVersion: t.Version, LeaderId: c.cfg.ID, ClusterId: t.Settings.ClusterID}
 	if req.GetRole() == kringv1.HeartbeatRole_HEARTBEAT_ROLE_NODE {
 		resp.Handovers = c.handovers.of(ring.Replica{Node: ring.NodeID(req.GetId()), Store: ring.StoreID(req.GetStoreId())})
+		resp.TransferLimits = c.moves.limits(ring.NodeID(req.GetId()))
 	}
 	return resp, nil
 }

@@ -76,6 +76,7 @@ func newMetrics(c *Coordinator) *metrics {
 	gauge("operations_open", "Operations that have not ended.", func() float64 { return float64(len(c.machine.control().open)) })
 	gauge("heartbeat_age_seconds", "Age of the oldest newest heartbeat among members that are up; only while leading.",
 		func() float64 { return c.beats.oldest(c.feed.table(), time.Now()).Seconds() })
+	m.sampled = append(m.sampled, movesMetrics(c.moves)...)
 	for _, s := range []ring.MemberState{ring.MemberUp, ring.MemberDown, ring.MemberDraining} {
 		o := opts("members", "Storage nodes by state.")
 		o.ConstLabels = prometheus.Labels{"state": s.String()}
