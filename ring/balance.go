@@ -5,34 +5,46 @@ import (
 	"slices"
 )
 
-// dropSurplus drops one copy of each partition that has more than it needs: the last step of a move that was under way.
+// dropSurplus says which copies leave partitions that have more than they need, those on their way counted: the last step
+// of a move. One that holds data leaves in one plan, and never the last.
 func (p *plan) dropSurplus() {
 	for i := range p.partitions {
 		part := &p.partitions[i]
-		if part.offline || len(part.holders) <= p.copies || !part.complete || part.evicted {
-			continue
-		}
-		if node := p.mostDispensable(part); node != none {
-			p.remove(part, node, ReasonBalance)
+		for !part.offline && part.enough && len(part.holders) > p.copies {
+			h := p.mostDispensable(part)
+			if h.data && (part.evicted || part.withData() == 1) {
+				break
+			}
+			p.remove(part, h.node, ReasonBalance)
 		}
 	}
 }
 
-// mostDispensable is the copy that part would miss least: on a draining node, else in the fullest zone, else on the most
-// loaded node; with several copies the primary's last. Copies on nodes that are down count most: whether they hold what they should nobody
-// can ask.
-func (p *plan) mostDispensable(part *planPartition) int32 {
-	worst := none
+func (part *planPartition) withData() int {
+	count := 0
 	for _, h := range part.holders {
-		if worst == none || p.lessNeeded(part, h.node, worst) {
-			worst = h.node
+		if h.data {
+			count++
+		}
+	}
+	return count
+}
+
+// mostDispensable is the copy that part would miss least: on a draining node, else in the fullest zone, else on the most
+// loaded node; with several copies the primary's last. Copies on nodes that are down are missed least: whether they hold what they should nobody
+// can ask.
+func (p *plan) mostDispensable(part *planPartition) holder {
+	worst := part.holders[0]
+	for _, h := range part.holders[1:] {
+		if p.lessNeeded(part, h, worst) {
+			worst = h
 		}
 	}
 	return worst
 }
 
-func (p *plan) lessNeeded(part *planPartition, a, b int32) bool {
-	x, y := &p.nodes[a], &p.nodes[b]
+func (p *plan) lessNeeded(part *planPartition, a, b holder) bool {
+	x, y := &p.nodes[a.node], &p.nodes[b.node]
 	if x.alive != y.alive {
 		return !x.alive
 	}
@@ -42,10 +54,26 @@ func (p *plan) lessNeeded(part *planPartition, a, b int32) bool {
 	if za, zb := p.inZone(part, x.zone, none), p.inZone(part, y.zone, none); za != zb {
 		return za > zb
 	}
-	if p.copies > 1 && (part.primary == a) != (part.primary == b) {
-		return part.primary != a
+	if p.copies > 1 && (part.primary == a.node) != (part.primary == b.node) {
+		return part.primary != a.node
 	}
-	return x.ratio(0) > y.ratio(0)
+	if x.receives != y.receives {
+		return !x.receives
+	}
+	if rx, ry := p.surplus(a), p.surplus(b); rx != ry {
+		return rx > ry
+	}
+	return a.coming && !b.coming
+}
+
+// surplus is how full h's node is. A copy on its way to a node that would be below its share without it is no surplus: it
+// would only be sent there again.
+func (p *plan) surplus(h holder) float64 {
+	n := &p.nodes[h.node]
+	if h.coming && n.load <= n.low {
+		return -1
+	}
+	return n.ratio(0)
 }
 
 // drainLeaving moves copies off draining nodes, one of each partition.
@@ -77,30 +105,30 @@ func (p *plan) spreadZones() {
 }
 
 func (p *plan) spreadOnce(part *planPartition) bool {
-	from, crowd := none, 1
+	from, crowd := holder{node: none}, 1
 	for _, h := range part.holders {
 		if !p.movable(part, h) {
 			continue
 		}
 		count := p.inZone(part, p.nodes[h.node].zone, none)
-		if count > crowd || count == crowd && from != none && p.lessNeeded(part, h.node, from) {
-			from, crowd = h.node, count
+		if count > crowd || count == crowd && from.node != none && p.lessNeeded(part, h, from) {
+			from, crowd = h, count
 		}
 	}
-	if from == none {
+	if from.node == none {
 		return false
 	}
 	p.rank(part)
-	to := p.pick(part, from)
+	to := p.pick(part, from.node)
 	if to == none || p.inZone(part, p.nodes[to].zone, none) > crowd-2 {
 		return false
 	}
-	p.replace(part, from, to, ReasonSpread)
+	p.replace(part, from.node, to, ReasonSpread)
 	return true
 }
 
 // fillLow fills nodes that are below their share, a newcomer above all, up to the lower bound: with the partitions that
-// are on their way to it, then those that prefer it, then by rendezvous, taken from the most loaded holders.
+// prefer it, then by rendezvous, taken from the most loaded holders.
 func (p *plan) fillLow() {
 	for i := range p.nodes {
 		if n := &p.nodes[i]; n.receives && n.load < n.low {

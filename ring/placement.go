@@ -86,6 +86,9 @@ type PlanOptions struct {
 	// Out are members that have been down for so long that their copies count as lost. In any order; unknown ones are
 	// ignored. The others that are down keep their copies and get no new ones.
 	Out []NodeID
+	// Closed are members that keep their copies and get no new ones, and no leadership, though they are up: their disk is
+	// full, or they are about to stop. In any order; unknown ones are ignored.
+	Closed []NodeID
 	// Preferred is the answer of Preferred for the members that are neither draining nor out. nil: Plan asks for it.
 	Preferred []NodeID
 }
@@ -95,8 +98,10 @@ type PlanOptions struct {
 //
 //  1. Every copy that survives stays, but for the moves below, of which a partition takes part in at most one a plan, and
 //     only if its set is complete and alive: so the worst a plan can cost is one copy of three.
-//  2. Missing copies are refilled, the most endangered partitions first: on a node that is already joining, else on the
-//     library's owner, else by weighted rendezvous hashing; spread over zones, no node above ceil(share·1.05).
+//  2. Joiners count as copies, so that a plan adds to what is under way and does not choose anew. Of a partition that has
+//     too many with them, the one that it misses least leaves. What is still missing is refilled, the most endangered
+//     partitions first: on the library's owner unless another node lacks far more, else by weighted rendezvous hashing;
+//     spread over zones, no node above ceil(share·1.05).
 //  3. Draining nodes give their copies away.
 //  4. Zones that hold more than their part of a partition give one away.
 //  5. A node below floor(share·0.95) is filled up to there, first with the partitions that prefer it, from the most

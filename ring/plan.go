@@ -14,7 +14,7 @@ type planNode struct {
 	weight   float64
 	keeps    bool // its copies survive: it is not out
 	counts   bool // has a share: neither out nor draining
-	receives bool // counts and is up: may be given copies and leadership
+	receives bool // counts, is up and not closed: may be given copies and leadership
 	alive    bool // keeps and is not down
 
 	share            float64 // copies it should hold
@@ -36,18 +36,19 @@ func (n *planNode) ratio(more int) float64 {
 
 // holder is a copy of a partition in the plan.
 type holder struct {
-	node int32
-	data bool // it is in sync today; else the plan adds it
+	node   int32
+	data   bool // it is in sync today
+	coming bool // it is joining today; neither: the plan adds it
 }
 
 // planPartition is a partition while a plan is made.
 type planPartition struct {
 	id       PartitionID
 	holders  []holder
-	joining  []int32
 	primary  int32 // node, or none
 	owner    int32 // preferred node, or none
-	complete bool  // enough copies are alive that one may be moved
+	enough   bool  // as many in-sync copies are alive as there should be
+	complete bool  // likewise, and none is joining: one may be moved
 	evicted  bool  // one has been
 	offline  bool
 	reason   Reason
@@ -71,7 +72,7 @@ type plan struct {
 
 func newPlan(settings Settings, members []Member, options PlanOptions, initial bool) (*plan, error) {
 	p := &plan{preferred: options.Preferred, initial: initial}
-	if err := p.addNodes(members, options.Out); err != nil {
+	if err := p.addNodes(members, options); err != nil {
 		return nil, err
 	}
 	var counting []NodeID
@@ -105,12 +106,12 @@ func newPlan(settings Settings, members []Member, options PlanOptions, initial b
 		if p.preferred != nil {
 			owner = p.find(p.preferred[i])
 		}
-		p.partitions[i] = planPartition{id: PartitionID(i), primary: none, owner: owner, complete: true}
+		p.partitions[i] = planPartition{id: PartitionID(i), primary: none, owner: owner, enough: true, complete: true}
 	}
 	return p, nil
 }
 
-func (p *plan) addNodes(members []Member, out []NodeID) error {
+func (p *plan) addNodes(members []Member, options PlanOptions) error {
 	members = slices.Clone(members)
 	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(a.Node, b.Node) })
 	if len(members) > MaxMembers {
@@ -135,14 +136,14 @@ func (p *plan) addNodes(members []Member, out []NodeID) error {
 		if weight == 0 {
 			weight = DefaultWeight
 		}
-		keeps := !slices.Contains(out, m.Node)
+		keeps := !slices.Contains(options.Out, m.Node)
 		p.nodes[i] = planNode{
 			replica:  m.Replica(),
 			zone:     zones[zone],
 			weight:   float64(weight),
 			keeps:    keeps,
 			counts:   keeps && m.State != MemberDraining,
-			receives: keeps && m.State == MemberUp,
+			receives: keeps && m.State == MemberUp && !slices.Contains(options.Closed, m.Node),
 			alive:    keeps && m.State != MemberDown,
 		}
 	}
@@ -186,7 +187,7 @@ func bounds(share, slack float64) (low, tight, high int) {
 	return int(math.Floor(share * (1 - slack))), int(math.Ceil(share)), int(math.Ceil(share * (1 + slack)))
 }
 
-// load takes over the copies that survive.
+// load takes over the copies that survive, and those that are on their way.
 func (p *plan) load(partitions []Partition) {
 	for i := range partitions {
 		from, to := &partitions[i], &p.partitions[i]
@@ -197,7 +198,7 @@ func (p *plan) load(partitions []Partition) {
 			if at == none || !p.nodes[at].keeps || p.nodes[at].replica != r {
 				continue
 			}
-			to.holders = append(to.holders, holder{at, true})
+			to.holders = append(to.holders, holder{node: at, data: true})
 			if p.nodes[at].alive {
 				alive++
 			}
@@ -209,14 +210,14 @@ func (p *plan) load(partitions []Partition) {
 			to.offline = true
 			continue
 		}
-		to.complete = alive >= p.copies
+		to.enough, to.complete = alive >= p.copies, alive >= p.copies
+		for _, r := range from.Joining {
+			if at := p.find(r.Node); at != none && p.nodes[at].counts && p.nodes[at].replica == r && !to.holds(at) {
+				to.holders, to.complete = append(to.holders, holder{node: at, coming: true}), false
+			}
+		}
 		for _, h := range to.holders {
 			p.nodes[h.node].load++
-		}
-		for _, r := range from.Joining {
-			if at := p.find(r.Node); at != none && p.nodes[at].receives && p.nodes[at].replica == r {
-				to.joining = append(to.joining, at)
-			}
 		}
 	}
 }

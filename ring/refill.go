@@ -28,10 +28,8 @@ func (p *plan) refill() {
 // for all of them, so that rendezvous hashing, which suits itself to any node, works around them and not they around it.
 func (p *plan) refillAlike(partitions []*planPartition) {
 	for _, part := range partitions {
-		for _, node := range append(part.joining, part.owner) {
-			if len(part.holders) < p.copies && p.suits(part, node) {
-				p.add(part, node, ReasonRepair)
-			}
+		if len(part.holders) < p.copies && p.suits(part, part.owner) {
+			p.add(part, part.owner, ReasonRepair)
 		}
 	}
 	for _, part := range partitions {
@@ -48,24 +46,30 @@ func (p *plan) refillAlike(partitions []*planPartition) {
 	}
 }
 
-// suits reports whether node can take a copy of part below its cap and in the zone that has fewest.
+// suits reports whether node can take a copy of part below its cap, in the zone that has fewest, and without being much
+// fuller than another that could: a node that has come back with an empty disk gets what it lacks before others get more.
 func (p *plan) suits(part *planPartition, node int32) bool {
 	if node == none || !p.nodes[node].receives || p.nodes[node].load >= p.nodes[node].high || part.holds(node) {
 		return false
 	}
-	inZone := p.inZone(part, p.nodes[node].zone, none)
-	if inZone == 0 {
+	inZone, full := p.inZone(part, p.nodes[node].zone, none), p.nodes[node].ratio(0)-slack
+	if p.initial {
+		full = 0
+	}
+	if inZone == 0 && full <= 0 {
 		return true
 	}
 	for i := range p.nodes {
-		if n := &p.nodes[i]; n.receives && !part.holds(int32(i)) && p.inZone(part, n.zone, none) < inZone {
-			return false
+		if n := &p.nodes[i]; n.receives && !part.holds(int32(i)) {
+			if other := p.inZone(part, n.zone, none); other < inZone || other == inZone && n.ratio(0) < full {
+				return false
+			}
 		}
 	}
 	return true
 }
 
-// rank works out how well each node suits part, for pick: those joining first, then the owner, then by rendezvous.
+// rank works out how well each node suits part, for pick: the owner first, then by rendezvous.
 func (p *plan) rank(part *planPartition) {
 	for i := range p.nodes {
 		if p.nodes[i].receives {
@@ -76,10 +80,7 @@ func (p *plan) rank(part *planPartition) {
 
 // cost says how well node suits part; lower is better.
 func (p *plan) cost(part *planPartition, node int32) float64 {
-	switch {
-	case slices.Contains(part.joining, node):
-		return -2
-	case part.owner == node:
+	if part.owner == node {
 		return -1
 	}
 	return p.rendezvous.cost(part.id, node)
@@ -147,7 +148,7 @@ func (p *plan) inZone(part *planPartition, zone, except int32) int {
 }
 
 func (p *plan) add(part *planPartition, node int32, why Reason) {
-	part.holders = append(part.holders, holder{node, p.initial})
+	part.holders = append(part.holders, holder{node: node, data: p.initial})
 	p.nodes[node].load++
 	part.because(why)
 }
@@ -186,9 +187,9 @@ func (part *planPartition) because(why Reason) {
 }
 
 // movable reports whether h may be taken from part: a copy that the plan itself has added always, a surviving one only if
-// the set is complete and has lost none yet.
+// the set is complete and has lost none yet. What is on its way is let come.
 func (p *plan) movable(part *planPartition, h holder) bool {
-	return !h.data || p.initial || part.complete && !part.evicted
+	return p.initial || !h.data && !h.coming || h.data && part.complete && !part.evicted
 }
 
 // keepsSpread reports whether moving a copy of part from one node to the other leaves the zones as even as they are.
