@@ -19,7 +19,7 @@ const maxReasonBytes = 256 // of a change's reason; the rest is cut off
 const (
 	byPrimary  = "primary"
 	byFailover = "failover"
-	byRepair   = "repair"
+	byPlan     = "planner"
 	byPerson   = "person"
 )
 

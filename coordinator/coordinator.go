@@ -27,6 +27,7 @@ type Coordinator struct {
 	preferred   preferredCache
 	handovers   *handovers
 	moves       *moves
+	planner     planner
 
 	consensus *consensus             // set by Run before anything is served
 	started   atomic.Bool            // consensus is set
@@ -34,7 +35,6 @@ type Coordinator struct {
 	waiting   atomic.Pointer[string] // what is missing, for people; empty: nothing special
 	trouble   string                 // what the leader last failed at; used by its goroutine alone
 	allWell   uint64                 // version of a table all of whose disks are there; used by the leader's goroutine alone
-	repaired  repaired               // used by the leader's goroutine alone
 	// setBackSaid is when noticeSetBack last complained; used by the leader's goroutine alone.
 	setBackSaid time.Time
 	look        chan struct{} // asks the leader to look around now

@@ -11,15 +11,14 @@ import (
 	"github.com/kringdb/kring/ring/ringpb"
 )
 
-// How leadership goes back to where it belongs after failures and restarts. Each handover stops one partition's writes for a
-// few milliseconds, so there are a few at a time only, and none while anything else is to be done.
+// How leadership goes where it belongs: after failures and restarts, and as copies move. Each handover stops one partition's
+// writes for a few milliseconds, so there are a few at a time only, and none for balance alone while copies are missing.
 const (
 	maxHandovers        = 16              // at once
 	maxHandoversOfNode  = 4               // at once
 	handoverTimeout     = 5 * time.Second // then it is no longer asked for
 	handoverPause       = time.Minute     // before a partition whose handover came to nothing is asked again
 	wellBeforeHandovers = 3 * time.Second // the cluster must have been well for so long
-	handoverLookEvery   = time.Second     // at partitions that might be led better, where nothing changes
 )
 
 // handovers is what the leader asks primaries for, in its answers to their heartbeats.
@@ -29,8 +28,6 @@ type handovers struct {
 	refused map[ring.PartitionID]time.Time // came to nothing, then
 
 	wellSince time.Time // zero: it is not
-	looked    time.Time
-	version   uint64 // of the table then
 }
 
 type handover struct {
@@ -90,83 +87,47 @@ func (h *handovers) settle(t *ring.Table, now time.Time) (done int) {
 	return done
 }
 
-// due reports whether it is time to look for more, and notes that it was done: the cluster has been well for a while, all
-// that was asked for is settled, and something has changed since the last look, or enough time passed.
-func (h *handovers) due(t *ring.Table, well bool, now time.Time) bool {
+// ask adds wishes within the bounds, those first that a copy's leaving waits for, and withdraws what is wished no longer. The
+// others wait until the cluster has been well for a while.
+func (h *handovers) ask(t *ring.Table, wishes []leadWish, well bool, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case !well:
-		clear(h.asked)
 		h.wellSince = time.Time{}
-		return false
 	case h.wellSince.IsZero():
 		h.wellSince = now
 	}
-	if now.Sub(h.wellSince) < wellBeforeHandovers || len(h.asked) > 0 ||
-		h.version == t.Version && now.Sub(h.looked) < handoverLookEvery {
-		return false
+	calm := well && now.Sub(h.wellSince) >= wellBeforeHandovers
+	wanted := make(map[ring.PartitionID]ring.Replica, len(wishes))
+	for _, w := range wishes {
+		if w.needed || calm {
+			wanted[w.partition] = w.to
+		}
 	}
-	h.version, h.looked = t.Version, now
-	return true
-}
-
-// ask adds those of the leaders wished for that differ from the table, within the bounds.
-func (h *handovers) ask(t *ring.Table, leaders []ring.Replica, now time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	ofNode := map[ring.NodeID]int{}
-	for i := range t.Partitions {
-		p := &t.Partitions[i]
-		_, paused := h.refused[p.ID]
-		if leaders[i] == p.Primary || paused || ofNode[p.Primary.Node] >= maxHandoversOfNode {
+	for id, a := range h.asked {
+		if wanted[id] != a.to {
+			delete(h.asked, id)
 			continue
 		}
-		if len(h.asked) >= maxHandovers {
-			return
-		}
-		ofNode[p.Primary.Node]++
-		h.asked[p.ID] = handover{p.Primary, leaders[i], p.Epoch, now}
+		ofNode[a.from.Node]++
 	}
-}
-
-// isWell reports whether nothing is to be done that matters more than who leads: every member is healthy or names no copy,
-// and every partition has as many living copies as can be, all in sync.
-func isWell(t *ring.Table, v view) bool {
-	fit := 0
-	for i := range t.Members {
-		if v[t.Members[i].Node].health == healthy {
-			fit++
-		}
-	}
-	want := min(fit, int(t.Settings.Replicas))
-	for i := range t.Partitions {
-		p := &t.Partitions[i]
-		if len(p.InSync) < want {
-			return false
-		}
-		for _, r := range p.InSync {
-			if !t.Holds(r) || v[r.Node].health != healthy || v[r.Node].leaving {
-				return false
-			}
-		}
-		for _, r := range p.Joining { // one on a node that is down waits for it, for as long as that takes
-			if v[r.Node].health != failed {
-				return false
+	for _, needed := range [...]bool{true, false} {
+		for _, w := range wishes {
+			if w.needed == needed && wanted[w.partition] == w.to {
+				h.askFor(&t.Partitions[w.partition], w.to, ofNode, now)
 			}
 		}
 	}
-	return true
 }
 
-// leadingTable is t with those down that may not lead.
-func leadingTable(t *ring.Table, v view) *ring.Table {
-	next := *t
-	next.Members = slices.Clone(t.Members)
-	for i := range next.Members {
-		if m := &next.Members[i]; m.State != ring.MemberDraining && !v.mayLead(m) {
-			m.State = ring.MemberDown
-		}
+func (h *handovers) askFor(p *ring.Partition, to ring.Replica, ofNode map[ring.NodeID]int, now time.Time) {
+	_, asked := h.asked[p.ID]
+	_, paused := h.refused[p.ID]
+	if asked || paused || len(h.asked) >= maxHandovers || ofNode[p.Primary.Node] >= maxHandoversOfNode {
+		return
 	}
-	return &next
+	ofNode[p.Primary.Node]++
+	h.asked[p.ID] = handover{p.Primary, to, p.Epoch, now}
 }

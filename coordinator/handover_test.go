@@ -49,22 +49,20 @@ func TestLeadershipComesBack(t *testing.T) {
 		require.NoError(t, err)
 		table = table.WithPartition(table.Version+1, next)
 	}
-	v := viewOf(table, healthy)
-	require.True(t, isWell(table, v))
+	in := inputOf(table, viewOf(table, healthy), nil)
+	plan, err := makePlan(in)
+	require.NoError(t, err)
+	require.Zero(t, plan.state.ill)
+	require.NotEmpty(t, plan.leads)
 	h := newHandovers()
-	leaders := func() []ring.Replica {
-		out, err := ring.Leaders(leadingTable(table, v), ring.PlanOptions{})
-		require.NoError(t, err)
-		return out
-	}
-	require.False(t, h.due(table, true, after(0)), "it may be well for a moment only")
+	h.ask(table, plan.leads, true, after(0))
+	require.Empty(t, h.asked, "it may be well for a moment only")
 	now := epochStart.Add(wellBeforeHandovers)
 	rounds := 0
-	for ; h.due(table, isWell(table, v), now); rounds++ {
-		h.ask(table, leaders(), now)
-		if len(h.asked) > 0 {
-			require.False(t, h.due(table, true, now.Add(time.Second)), "one batch after the other")
-		}
+	for ; ; rounds++ {
+		in.table = table
+		plan.look(in)
+		h.ask(table, plan.leads, plan.state.ill == 0, now)
 		all := 0
 		for i := range table.Members {
 			asked := h.of(table.Members[i].Replica())
@@ -91,42 +89,50 @@ func TestLeadershipComesBack(t *testing.T) {
 	}
 	require.Greater(t, rounds, 2)
 	require.InDelta(t, led, leadsOf(table)["n2"], float64(led)/10)
-	require.False(t, h.due(table, true, now), "nothing has changed")
-	require.True(t, h.due(table, true, now.Add(handoverLookEvery)))
+	require.Empty(t, planOf(t, table, in.view, nil).leads, "and then rests")
 }
 
 func TestHandoversThatComeToNothing(t *testing.T) {
 	table := fiveNodes(t, 8)
-	leaders := make([]ring.Replica, 8)
-	for i := range leaders {
-		leaders[i] = table.Partitions[i].Primary
-	}
 	p := &table.Partitions[3]
-	for _, r := range p.InSync {
-		if r != p.Primary {
-			leaders[3] = r
+	to := without(p.InSync, p.Primary)[0]
+	for _, needed := range []bool{false, true} {
+		wishes := []leadWish{{partition: 3, to: to, needed: needed}}
+		h := newHandovers()
+		ask := func(millis int) { h.ask(table, wishes, true, after(millis)) }
+		ask(-5000)
+		require.Equal(t, needed, len(h.of(p.Primary)) == 1, "what is needed is asked for at once")
+		h.forget()
+		ask(-3000)
+		ask(0)
+		require.Len(t, h.of(p.Primary), 1)
+		require.Empty(t, h.of(ring.Replica{Node: p.Primary.Node, Store: 5}), "another disk is asked nothing")
+		asked := 0
+		if needed {
+			asked = -3000
 		}
-	}
-	h := newHandovers()
-	h.ask(table, leaders, after(0))
-	require.Len(t, h.of(p.Primary), 1)
-	require.Empty(t, h.of(ring.Replica{Node: p.Primary.Node, Store: 5}), "another disk is asked nothing")
-	require.Zero(t, h.settle(table, after(4000)))
-	require.Len(t, h.of(p.Primary), 1)
-	require.Zero(t, h.settle(table, after(5000)))
-	require.Empty(t, h.of(p.Primary), "it had its time")
-	h.ask(table, leaders, after(5000))
-	require.Empty(t, h.of(p.Primary), "not at once again")
-	require.Zero(t, h.settle(table, after(5000).Add(handoverPause)))
-	h.ask(table, leaders, after(70_000))
-	require.Len(t, h.of(p.Primary), 1)
+		require.Zero(t, h.settle(table, after(asked+4999)))
+		require.Len(t, h.of(p.Primary), 1)
+		require.Zero(t, h.settle(table, after(asked+5000)))
+		require.Empty(t, h.of(p.Primary), "it had its time")
+		ask(5000)
+		require.Empty(t, h.of(p.Primary), "not at once again")
+		require.Zero(t, h.settle(table, after(5000).Add(handoverPause)))
+		ask(70_000)
+		require.Len(t, h.of(p.Primary), 1)
 
-	require.False(t, h.due(table, false, after(70_100)), "something else is to be done")
-	require.Empty(t, h.of(p.Primary))
-	require.False(t, h.due(table, true, after(70_200)), "it must be well for a while again")
-	h.ask(table, leaders, after(70_300))
-	h.forget()
-	require.Empty(t, h.of(p.Primary))
+		h.ask(table, wishes, false, after(70_100))
+		require.Equal(t, needed, len(h.of(p.Primary)) == 1, "something else is to be done")
+		ask(70_200)
+		require.Equal(t, needed, len(h.of(p.Primary)) == 1, "it must be well for a while again")
+		ask(74_000)
+		require.Len(t, h.of(p.Primary), 1)
+		h.ask(table, nil, true, after(74_100))
+		require.Empty(t, h.of(p.Primary), "wished no longer")
+		ask(74_200)
+		h.forget()
+		require.Empty(t, h.of(p.Primary))
+	}
 }
 
 func TestWhenTheClusterIsWell(t *testing.T) {
@@ -145,7 +151,7 @@ func TestWhenTheClusterIsWell(t *testing.T) {
 			p: ring.Partition{Primary: rA, InSync: reps(rA, rB), Joining: reps(rC)}, want: true,
 			v: view{"c": {health: failed}, "d": {health: failed}, "e": {health: failed}},
 		},
-		"one joins":      {p: ring.Partition{Primary: rA, InSync: reps(rA, rB, rC), Joining: reps(rD)}},
+		"one joins":      {p: ring.Partition{Primary: rA, InSync: reps(rA, rB, rC), Joining: reps(rD)}, want: true},
 		"a disk is gone": {p: ring.Partition{Primary: rA, InSync: reps(rA, oldB, rC)}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,7 +160,7 @@ func TestWhenTheClusterIsWell(t *testing.T) {
 			for id, c := range test.v {
 				v[id] = c
 			}
-			require.Equal(t, test.want, isWell(table, v))
+			require.Equal(t, test.want, planOf(t, table, v, nil).state.ill == 0)
 		})
 	}
 }

@@ -75,6 +75,7 @@ func (c *Coordinator) lead(ctx context.Context) {
 		c.beats.follow()
 		c.handovers.forget()
 		c.moves.forget(time.Now())
+		c.planner.forget()
 		c.setWaiting("")
 		c.cfg.Logger.Info("no longer leading the coordinators")
 	}()
@@ -123,7 +124,7 @@ func (c *Coordinator) lookAround(now time.Time) {
 		name string
 		do   func(time.Time) error
 	}{{"give the cluster its id", c.mint}, {"lay the cluster out", c.form}, {"fail over", c.failOver},
-		{"mark members", c.markMembers}, {"pace moves", c.pace}, {"repair", c.repair}, {"even out who leads", c.handOver},
+		{"mark members", c.markMembers}, {"pace moves", c.pace}, {"plan moves", c.planMoves},
 		{"compare epochs", c.noticeSetBack}} {
 		if err := step.do(now); err != nil {
 			if trouble := step.name + ": " + err.Error(); c.consensus.leading() && trouble != c.trouble {

@@ -22,6 +22,8 @@ type metrics struct {
 	failovers prometheus.Counter
 	handovers prometheus.Counter
 	ahead     prometheus.Gauge
+	moves     *prometheus.GaugeVec // by state
+	begun     prometheus.Counter
 	detected  prometheus.Histogram   // seconds of silence before a failover
 	calls     *prometheus.CounterVec // by method and code
 	sampled   []prometheus.Collector // read when scraped
@@ -52,6 +54,12 @@ func newMetrics(c *Coordinator) *metrics {
 	})
 	m.handovers = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: ns, Subsystem: sub, Name: "handovers_total", Help: "Partitions whose lead was handed over because the leader asked for it.",
+	})
+	m.moves = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: ns, Subsystem: sub, Name: "moves", Help: "Copies that are to come to their place, by state: under_way, waiting, held; only while leading.",
+	}, []string{"state"})
+	m.begun = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: ns, Subsystem: sub, Name: "moves_begun_total", Help: "Copies that the planner had join.",
 	})
 	m.ahead = prometheus.NewGauge(opts("copies_ahead", "Copies on nodes whose epoch is above the table's for long: the coordinators were set back."))
 	m.detected = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -90,13 +98,20 @@ func (m *metrics) register(r prometheus.Registerer) error {
 		return nil
 	}
 	var errs []error
-	for _, c := range append([]prometheus.Collector{m.watchers, m.inFlight, m.forwarded, m.proposals, m.changes, m.failovers, m.handovers, m.ahead, m.detected, m.calls, m.decided}, m.sampled...) {
+	for _, c := range append([]prometheus.Collector{m.watchers, m.inFlight, m.forwarded, m.proposals, m.changes, m.failovers, m.handovers, m.moves, m.begun, m.ahead, m.detected, m.calls, m.decided}, m.sampled...) {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("coordinator: metrics: %w", err)
 	}
 	return nil
+}
+
+// noteMoves shows a plan's state; the zero state where there is none.
+func (m *metrics) noteMoves(s planState) {
+	m.moves.WithLabelValues("under_way").Set(float64(s.underWay))
+	m.moves.WithLabelValues("waiting").Set(float64(s.begun + s.waiting))
+	m.moves.WithLabelValues("held").Set(float64(s.held))
 }
 
 func countState(t *ring.Table, s ring.MemberState) int {

@@ -10,7 +10,7 @@ import (
 const setBackEvery = time.Minute // between two complaints
 
 // The leader's steps that keep partitions alive. Each looks at the newest table and has it decided what the pure functions
-// failover, stateChanges, repair and ring.Leaders say.
+// failover, stateChanges and makePlan say.
 
 // failOver gives the roles of replicas that are lost to others.
 func (c *Coordinator) failOver(now time.Time) error {
@@ -76,45 +76,4 @@ func (c *Coordinator) preferredOf(t *ring.Table) []ring.NodeID {
 		c.cfg.Logger.Debug("goes on without preferred nodes", "error", err)
 	}
 	return preferred
-}
-
-// repair gives partitions the copies that they lack. Its plans take a while in large clusters, so it looks when the table has
-// changed, and else now and then.
-func (c *Coordinator) repair(now time.Time) error {
-	t := c.feed.table()
-	if !t.Formed() || t.Version == c.repaired.version && now.Sub(c.repaired.at) < repairEvery {
-		return nil
-	}
-	v := c.beats.view(t, c.gossipsNow(), now)
-	if v == nil {
-		return nil
-	}
-	c.repaired.version, c.repaired.at = t.Version, now
-	out := outOf(t, v, c.machine.memberTimes(), c.cfg.OutAfter, now)
-	changes, err := repair(t, v, repairs{out: out, preferred: c.preferredOf(t)})
-	if len(changes) > 0 {
-		if _, err := c.decide(byRepair, changes); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
-// handOver asks for a few handovers where the cluster is well and leadership is not where it belongs.
-func (c *Coordinator) handOver(now time.Time) error {
-	t := c.feed.table()
-	v := c.beats.view(t, c.gossipsNow(), now)
-	if !t.Formed() || v == nil {
-		return nil
-	}
-	c.metrics.handovers.Add(float64(c.handovers.settle(t, now)))
-	if !c.handovers.due(t, isWell(t, v), now) {
-		return nil
-	}
-	leaders, err := ring.Leaders(leadingTable(t, v), ring.PlanOptions{Preferred: c.preferredOf(t)})
-	if err != nil {
-		return err
-	}
-	c.handovers.ask(t, leaders, now)
-	return nil
 }

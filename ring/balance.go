@@ -57,6 +57,10 @@ func (p *plan) lessNeeded(part *planPartition, a, b holder) bool {
 	if p.copies > 1 && (part.primary == a.node) != (part.primary == b.node) {
 		return part.primary != a.node
 	}
+	// By the caps first, as drainHigh does: where shares are small, a node at its cap may be fuller than one above its own.
+	if ox, oy := x.load > x.high, y.load > y.high; ox != oy {
+		return ox
+	}
 	if x.receives != y.receives {
 		return !x.receives
 	}
