@@ -419,8 +419,8 @@ func TestANodeComesBackWithAnEmptyDisk(t *testing.T) {
 				joins++
 			}
 		}
-		require.LessOrEqual(t, joins, defaultTransfersPerNode)
-		return joins == defaultTransfersPerNode
+		require.LessOrEqual(t, joins, DefaultTransfersPerNode)
+		return joins == DefaultTransfersPerNode
 	})
 	_, err = newNode(1).register(t, c.followers()[0])
 	code(t, kverr.WrongStore, err)

@@ -10,7 +10,7 @@ import (
 
 // Defaults of the settings of moves.
 const (
-	DefaultTransfersPerNode          = 4
+	DefaultTransfersPerNode          = 8
 	DefaultTransfers                 = 64
 	DefaultNodeBytesPerSecond        = 64 << 20
 	DefaultRepairFloorBytesPerSecond = 8 << 20

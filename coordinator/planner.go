@@ -27,7 +27,7 @@ type planInput struct {
 	view      view
 	out       map[ring.NodeID]bool // members that have been down for so long that their copies count as lost
 	preferred []ring.NodeID        // by partition; nil: no preferences
-	rebalance *kringv1.Rebalance   // limits and the pause, see fullRebalance
+	rebalance *kringv1.Rebalance   // limits and the pause, without zero fields
 	// held are nodes from and to which no move is begun but for repair: those of operations that are paused.
 	held  map[ring.NodeID]bool
 	bytes func(ring.PartitionID) uint64 // of one copy, estimated; nil: not known

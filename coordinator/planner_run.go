@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/ring"
 )
 
@@ -17,43 +16,6 @@ const (
 	replanEvery  = time.Second
 	replanBreaks = 10 // times what the last one took
 )
-
-// Defaults of kringv1.Rebalance.
-const (
-	defaultTransfersPerNode = 8
-	defaultTransfers        = 64
-	defaultNodeBytes        = 64 << 20 // a second
-	defaultRepairFloor      = 8 << 20  // a second
-)
-
-// rebalanceDefaults are the settings of a cluster whose people have set nothing.
-func rebalanceDefaults() *kringv1.Rebalance { return fullRebalance(nil) }
-
-// fullRebalance is r with the defaults for what is zero. The guard's threshold is its own to work out.
-func fullRebalance(r *kringv1.Rebalance) *kringv1.Rebalance {
-	full := &kringv1.Rebalance{Guard: &kringv1.Guard{}}
-	if r != nil {
-		full = proto.CloneOf(r)
-	}
-	if full.Guard == nil {
-		full.Guard = &kringv1.Guard{}
-	}
-	for _, field := range []struct {
-		value   *uint32
-		standby uint32
-	}{{&full.TransfersPerNode, defaultTransfersPerNode}, {&full.Transfers, defaultTransfers}} {
-		if *field.value == 0 {
-			*field.value = field.standby
-		}
-	}
-	if full.NodeBytesPerSecond == 0 {
-		full.NodeBytesPerSecond = defaultNodeBytes
-	}
-	if full.RepairFloorBytesPerSecond == 0 {
-		full.RepairFloorBytesPerSecond = min(defaultRepairFloor, full.NodeBytesPerSecond)
-	}
-	return full
-}
 
 // planner is the leader's plan, and what it was last asked about. It is forgotten with the lead.
 type planner struct {
@@ -123,10 +85,11 @@ func (c *Coordinator) planMoves(now time.Time) error {
 	if !t.Formed() || v == nil {
 		return nil
 	}
-	rebalance, held := c.rebalanceNow()
+	control := c.machine.control()
+	held, _ := control.paused()
 	in := &planInput{
 		table: t, view: v, out: outOf(t, v, c.machine.memberTimes(), c.cfg.OutAfter, now), preferred: c.preferredOf(t),
-		rebalance: rebalance, held: held, bytes: c.beats.copyBytes(t),
+		rebalance: control.rebalance, held: held, bytes: c.beats.copyBytes(t),
 	}
 	replanned, err := c.planner.refresh(in, now)
 	if err != nil {
@@ -153,11 +116,6 @@ func (c *Coordinator) planMoves(now time.Time) error {
 		}
 	}
 	return err
-}
-
-// rebalanceNow is the settings for moves, without zero fields, and the nodes of operations that are paused.
-func (c *Coordinator) rebalanceNow() (*kringv1.Rebalance, map[ring.NodeID]bool) {
-	return rebalanceDefaults(), nil
 }
 
 // copyBytes estimates what a copy of a partition takes: the mean of the node that leads it, or of all where that has not said.
