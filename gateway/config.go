@@ -65,6 +65,7 @@ type Config struct {
 	Client           Backend
 	Heartbeat        Heartbeat // nil: none are sent
 	HeartbeatEvery   time.Duration
+	Control          Control // nil: operations and events are refused
 
 	MaxValueBytes   int64         // of a PUT body; at most 16 MiB
 	DefaultTimeout  time.Duration // of a request that names none; 0: the client's own (client.Config.Timeout), which is cheaper
@@ -73,6 +74,7 @@ type Config struct {
 	MaxBodyBytes    int64         // PUT bodies held at a time, over all requests; past it 503
 	MaxAnswerBytes  int64         // values being sent at a time, over all requests; past it 503
 	MaxConnections  int           // open at a time; past it connections wait to be accepted
+	MaxEventStreams int           // streams of events at a time; past it 503
 	MaxHeaderBytes  int           // request line and header; a 4 KiB key takes 12 KiB fully escaped
 	HeaderTimeout   time.Duration // to send the request line and header
 	IdleTimeout     time.Duration // between requests of one connection
@@ -100,6 +102,7 @@ func DefaultConfig() Config {
 		MaxBodyBytes:    256 << 20,
 		MaxAnswerBytes:  256 << 20,
 		MaxConnections:  16384,
+		MaxEventStreams: 256,
 		MaxHeaderBytes:  32 << 10,
 		HeaderTimeout:   10 * time.Second,
 		IdleTimeout:     2 * time.Minute,
@@ -131,6 +134,7 @@ func (c *Config) Validate() error {
 		"MaxBodyBytes is %d: set at least MaxValueBytes (%d)", c.MaxBodyBytes, c.MaxValueBytes)
 	check(c.MaxAnswerBytes > 0, "MaxAnswerBytes is %d: set 256 MiB (%d)", c.MaxAnswerBytes, 256<<20)
 	check(c.MaxConnections > 0, "MaxConnections is %d: set at least 1", c.MaxConnections)
+	check(c.MaxEventStreams > 0, "MaxEventStreams is %d: set at least 1", c.MaxEventStreams)
 	check(c.MaxHeaderBytes >= 16<<10, "MaxHeaderBytes is %d: set at least %d, or long keys do not fit", c.MaxHeaderBytes, 16<<10)
 	check(c.HeaderTimeout > 0, "HeaderTimeout is %v: set some seconds", c.HeaderTimeout)
 	check(c.IdleTimeout > 0, "IdleTimeout is %v: set some minutes", c.IdleTimeout)

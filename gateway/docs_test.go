@@ -111,7 +111,7 @@ func (h *harness) curl(command string) string {
 	if include || headOnly {
 		fmt.Fprintf(&out, "HTTP/1.1 %s\n", a.Status)
 		for _, name := range []string{
-			"Allow", "Content-Length", "Content-Range", "Content-Type", "ETag", "Kring-Epoch", "Kring-Node", "Kring-Meta-Source",
+			"Allow", "Content-Length", "Content-Range", "Content-Type", "ETag", "Kring-Epoch", "Kring-Node", "Kring-Meta-Source", "Location",
 			"Kring-TTL", "Idempotency-Replayed", "Retry-After",
 		} {
 			if v := a.Header.Get(name); v != "" && (name != "Content-Length" || headOnly) {

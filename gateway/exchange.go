@@ -27,6 +27,7 @@ type exchange struct {
 	number    uint64
 	body      bodyState
 	held      int64 // of Gateway.answerBytes
+	streams   bool  // lasts as long as the client wants: its time says nothing
 
 	text   []byte
 	fields []field

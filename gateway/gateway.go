@@ -32,9 +32,14 @@ type Gateway struct {
 	bodyBytes   atomic.Int64  // held for PUT bodies, at most config.MaxBodyBytes
 	answerBytes atomic.Int64  // of values being sent, at most config.MaxAnswerBytes; small ones are not counted
 	stopping    atomic.Bool
-	ring        ringCache
-	counting    sync.Mutex // held by the one audit of copies that may run
-	latencies   *latencies
+	ending      chan struct{} // closed with stopping
+
+	eventStreams atomic.Int64  // at most config.MaxEventStreams
+	keepAlive    time.Duration // between two signs of life of a stream of events
+
+	ring      ringCache
+	counting  sync.Mutex // held by the one audit of copies that may run
+	latencies *latencies
 }
 
 // New checks config and builds a gateway. It starts nothing and does not yet accept connections.
@@ -42,7 +47,10 @@ func New(config Config) (*Gateway, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{config: config, log: config.Logger, registry: config.Registry, origins: http.NewCrossOriginProtection()}
+	g := &Gateway{
+		config: config, log: config.Logger, registry: config.Registry, origins: http.NewCrossOriginProtection(),
+		ending: make(chan struct{}), keepAlive: eventsKeepAlive,
+	}
 	if g.log == nil {
 		g.log = slog.Default()
 	}
@@ -94,6 +102,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	g.stopping.Store(true)
+	close(g.ending)
 	// ctx has ended: what is in flight gets a time of its own.
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.config.StopTimeout)
 	defer cancel()

@@ -27,6 +27,7 @@ const patience = 10 * time.Second
 type harness struct {
 	t       testing.TB
 	twin    *twin
+	control *twinControl
 	gateway *Gateway
 	address string
 }
@@ -36,9 +37,10 @@ func start(t testing.TB, change ...func(*Config)) *harness {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	h := &harness{t: t, twin: newTwin(), address: listener.Addr().String()}
+	h := &harness{t: t, twin: newTwin(), control: newTwinControl(), address: listener.Addr().String()}
 	config := DefaultConfig()
 	config.ID, config.Listener, config.Client = "g1", listener, h.twin
+	config.Control = h.control
 	config.Logger = slog.New(slog.DiscardHandler)
 	for _, c := range change {
 		c(&config)

@@ -9,7 +9,10 @@ import (
 )
 
 // sendJSON answers 200 with v, indented for people.
-func (x *exchange) sendJSON(v any) error {
+func (x *exchange) sendJSON(v any) error { return x.sendJSONAs(http.StatusOK, v) }
+
+// sendJSONAs is sendJSON with another status.
+func (x *exchange) sendJSONAs(status int, v any) error {
 	body, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
@@ -19,7 +22,7 @@ func (x *exchange) sendJSON(v any) error {
 	header["Content-Type"] = valuesJSON
 	header["Cache-Control"] = valuesNoCache
 	x.appendLength(uint64(len(body)))
-	x.WriteHeader(http.StatusOK)
+	x.WriteHeader(status)
 	x.send(body)
 	return nil
 }
@@ -68,6 +71,11 @@ func (g *Gateway) getIndex(x *exchange, _ *http.Request) error {
 			"GET /v1/cluster/ring",
 			"GET /v1/cluster/locate?key={key}",
 			"GET /v1/cluster/copies",
+			"GET, PUT /v1/cluster/rebalance",
+			"GET /v1/cluster/events",
+			"GET, POST /v1/operations",
+			"GET /v1/operations/{id}",
+			"POST /v1/operations/{id}/pause, resume, cancel",
 			"GET /livez",
 			"GET /readyz",
 			"GET /metrics",

@@ -231,7 +231,7 @@ func TestNotYet(t *testing.T) {
 	require.Equal(t, 405, a.StatusCode)
 	require.Equal(t, "GET, HEAD, PUT, POST, DELETE, OPTIONS", a.Header.Get("Allow"))
 	require.Equal(t, "method_not_allowed", a.problem(t).Code)
-	for _, target := range []string{"/v1/kv?prefix=a", "/v1/batch", "/v1/watch", "/v1/operations"} {
+	for _, target := range []string{"/v1/kv?prefix=a", "/v1/batch", "/v1/watch"} {
 		require.Equal(t, 404, h.do(http.MethodGet, target, nil).StatusCode, target)
 		require.Equal(t, 404, h.do(http.MethodPost, target, nil).StatusCode, target)
 	}

@@ -102,7 +102,9 @@ func (m *metrics) count(method string, status int, took time.Duration, sent int6
 		handle.Store(c)
 	}
 	(*c).Inc()
-	m.durations[i].Observe(took.Seconds())
+	if took >= 0 {
+		m.durations[i].Observe(took.Seconds())
+	}
 	if sent > 0 {
 		m.sent.Add(float64(sent))
 	}

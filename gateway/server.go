@@ -31,6 +31,7 @@ func (g *Gateway) routes() *chi.Mux {
 	get("/v1/cluster/ring", g.handle(g.getRing))
 	get("/v1/cluster/locate", g.handle(g.getLocate))
 	get("/v1/cluster/copies", g.handle(g.getCopies))
+	g.operationRoutes(mux, get)
 	get("/livez", g.handle(g.getLive))
 	get("/readyz", g.handle(g.getReady))
 	get("/metrics", promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{
@@ -149,7 +150,11 @@ func (g *Gateway) finish(x *exchange) {
 	if x.held > 0 {
 		g.answerBytes.Add(-x.held)
 	}
-	g.metrics.count(x.request.Method, x.status, time.Since(x.started), x.written)
+	took := time.Since(x.started)
+	if x.streams {
+		took = -1
+	}
+	g.metrics.count(x.request.Method, x.status, took, x.written)
 	*x = exchange{text: x.text, fields: x.fields}
 	exchanges.Put(x)
 	if problem != nil {

@@ -62,7 +62,7 @@ func (m *Member) serveHTTP(
 	m.onClose(coordinators.Close)
 	b := &backend{coordinators: coordinators}
 	config := gatewayConfig(c, h, l, advertised)
-	config.Registry, config.Client, config.Heartbeat = registry, b, coordinators.Heartbeat
+	config.Registry, config.Client, config.Heartbeat, config.Control = registry, b, coordinators.Heartbeat, coordinators
 	g, err := gateway.New(config)
 	if err != nil {
 		return nil, err
