@@ -124,7 +124,7 @@ func (c *Coordinator) lookAround(now time.Time) {
 		name string
 		do   func(time.Time) error
 	}{{"give the cluster its id", c.mint}, {"lay the cluster out", c.form}, {"fail over", c.failOver},
-		{"mark members", c.markMembers}, {"pace moves", c.pace}, {"plan moves", c.planMoves},
+		{"mark members", c.markMembers}, {"pace moves", c.pace}, {"plan moves", c.planMoves}, {"end operations", c.endOperations},
 		{"compare epochs", c.noticeSetBack}} {
 		if err := step.do(now); err != nil {
 			if trouble := step.name + ": " + err.Error(); c.consensus.leading() && trouble != c.trouble {

@@ -134,6 +134,13 @@ func (m *machine) control() control {
 	return m.state.control()
 }
 
+// operations is all that are kept, sorted by id. It must not be modified.
+func (m *machine) operations() []*kringv1.Operation {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.operations.list
+}
+
 // knowsStore reports whether a data directory is, or once was, some member's.
 func (m *machine) knowsStore(id ring.StoreID) bool {
 	m.mu.Lock()

@@ -278,8 +278,7 @@ func (s *state) setReplication(index uint64, now int64, replicas, minInSync uint
 func (s *state) changeOperation(index uint64, now int64, c *kringv1.ChangeOperationCommand) (*kringv1.Operation, error) {
 	at, found := s.operations.find(c.GetId())
 	if !found {
-		return nil, kverr.Newf(kverr.NotFound, "there is no operation %d, or it has been forgotten: the newest %d that have ended are kept",
-			c.GetId(), maxEndedOperations)
+		return nil, noOperation(c.GetId())
 	}
 	op := s.operations.list[at]
 	if op.GetState() == c.GetState() {
@@ -310,6 +309,11 @@ func (s *state) changeOperation(index uint64, now int64, c *kringv1.ChangeOperat
 	s.operations.put(index, next)
 	s.noteOperation(next, what)
 	return next, nil
+}
+
+func noOperation(id uint64) error {
+	return kverr.Newf(kverr.NotFound, "there is no operation %d, or it has been forgotten: the newest %d that have ended are kept", id,
+		maxEndedOperations)
 }
 
 // tellOperation gives op another message, while it has not ended.

@@ -113,7 +113,7 @@ func makePlan(in *planInput) (*movePlan, error) {
 // look brings changes, leads and moves up to date with the table, and says how well the targets still fit. It costs little where
 // few partitions have changed.
 func (m *movePlan) look(in *planInput) {
-	m.stale = fresh
+	m.stale = min(m.stale, outdated) // targets that have become so stay it until there are others
 	if members := membersOf(in); !slices.Equal(members, m.members) || m.settings != in.table.Settings {
 		m.stale = outdated
 		m.remember(in.table.Settings, members)
