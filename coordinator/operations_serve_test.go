@@ -15,7 +15,9 @@ import (
 	"github.com/kringdb/kring/ring/ringpb"
 )
 
-func (p *process) operations() kringv1.OperationsServiceClient { return kringv1.NewOperationsServiceClient(p.conn) }
+func (p *process) operations() kringv1.OperationsServiceClient {
+	return kringv1.NewOperationsServiceClient(p.conn)
+}
 
 // serveCopies plays the primaries: joiners catch up at once, and handovers that are asked for are made.
 func (c *cluster) serveCopies() {

@@ -38,6 +38,7 @@ func (g *Gateway) getEvents(x *exchange, r *http.Request) error {
 	s := eventStream{x: x, control: http.NewResponseController(x.ResponseWriter), answers: make(chan *kringv1.WatchEventsResponse)}
 	ended := make(chan error, 1)
 	go func() {
+		defer close(ended)
 		ended <- g.config.Control.WatchEvents(ctx, req, func(resp *kringv1.WatchEventsResponse) error {
 			select {
 			case s.answers <- resp:
@@ -47,10 +48,10 @@ func (g *Gateway) getEvents(x *exchange, r *http.Request) error {
 			}
 		})
 	}()
-	err, over := s.run(ctx, g, ended)
+	err = s.run(ctx, g, ended)
 	cancel()
-	if !over {
-		<-ended
+	for range ended { // it has ended once this is over
+		continue
 	}
 	return err
 }
@@ -84,13 +85,14 @@ type eventStream struct {
 	text    []byte
 }
 
-// run sends what comes. over reports that ended has been received from.
-func (s *eventStream) run(ctx context.Context, g *Gateway, ended <-chan error) (err error, over bool) {
+// run sends what comes, until one side ends it.
+func (s *eventStream) run(ctx context.Context, g *Gateway, ended <-chan error) error {
 	first := time.NewTimer(coordinatorTimeout)
 	defer first.Stop()
 	keepAlive := time.NewTicker(g.keepAlive)
 	defer keepAlive.Stop()
 	for {
+		var err error
 		select {
 		case resp := <-s.answers:
 			first.Stop()
@@ -100,23 +102,23 @@ func (s *eventStream) run(ctx context.Context, g *Gateway, ended <-chan error) (
 				err = s.write([]byte(":\n\n"))
 			}
 		case <-first.C:
-			return kverr.Retry(kverr.Unavailable, time.Second, "no coordinator tells what happens: none answered in time"), false
+			return kverr.Retry(kverr.Unavailable, time.Second, "no coordinator tells what happens: none answered in time")
 		case err := <-ended:
 			if s.x.status != 0 || errors.Is(err, context.Canceled) {
-				return nil, true // the stream ends; who wants more connects again
+				return nil // the stream ends; who wants more connects again
 			}
-			return err, true
+			return err
 		case <-g.ending:
 			if s.x.status == 0 {
-				return kverr.New(kverr.Unavailable, "this gateway is stopping"), false
+				return kverr.New(kverr.Unavailable, "this gateway is stopping")
 			}
-			return nil, false
+			return nil
 		case <-ctx.Done():
-			return nil, false
+			return nil
 		}
 		if err != nil {
 			s.x.gateway.metrics.unsent.Inc() // the reader has gone, or takes nothing
-			return nil, false
+			return nil
 		}
 	}
 }
