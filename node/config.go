@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,8 +44,6 @@ type Config struct {
 	// Clock gives the time that leases are measured with: nanoseconds that never step back and, where there may be a suspend,
 	// count it. nil: the system's boot-time clock. For tests.
 	Clock func() replica.Time
-	// TransferPace is asked before each message of a snapshot that goes out, and may hold it back. nil: as fast as it goes.
-	TransferPace func(ctx context.Context, bytes int) error
 
 	Logger   *slog.Logger          // nil: slog.Default
 	Registry prometheus.Registerer // nil: metrics go nowhere. Theirs are taken out again when Run ends

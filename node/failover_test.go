@@ -136,7 +136,7 @@ func TestKilledNode(t *testing.T) {
 	require.Zero(t, counted(t, killed.node.metrics.transfers.WithLabelValues("in", "ok")), "nothing was copied")
 	var sent float64
 	for _, m := range c.members[1:] {
-		sent += counted(t, m.node.metrics.catchUpLog)
+		sent += counted(t, m.node.metrics.sentBytes[viaLog][1])
 	}
 	require.Positive(t, sent)
 }

@@ -88,7 +88,7 @@ func (f *fetcher) run(ctx context.Context) {
 func (f *fetcher) next(ctx context.Context, now time.Time) (inCtx context.Context, in *incoming, after time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.running) >= maxTransfers {
+	if len(f.running) >= f.node.pacer.atOnce() {
 		return nil, nil, 0
 	}
 	for i, fetch := range f.waiting {
@@ -134,6 +134,7 @@ func (f *fetcher) fetch(ctx context.Context, in *incoming) {
 	start := time.Now()
 	err := in.run(ctx)
 	n.metrics.transferred("in", err)
+	n.arrivals.ends(fetch.Partition, err == nil)
 	log := n.log.With("partition", fetch.Partition, "epoch", fetch.Epoch, "from", fetch.From.Node, "bytes", in.bytes,
 		"took", time.Since(start))
 	f.mu.Lock()
@@ -143,7 +144,13 @@ func (f *fetcher) fetch(ctx context.Context, in *incoming) {
 	} else {
 		fail := f.failures[fetch.Partition]
 		pause := min(fetchRetryMin<<min(fail.count, 10), fetchRetryMax)
-		f.failures[fetch.Partition] = failures{count: fail.count + 1, notBefore: time.Now().Add(max(pause, kverr.As(err).RetryAfter))}
+		if kverr.CodeOf(err) == kverr.Busy {
+			pause = 0 // it is our turn soon; others may be asked meanwhile
+		} else {
+			fail.count++
+		}
+		fail.notBefore = time.Now().Add(max(pause, kverr.As(err).RetryAfter))
+		f.failures[fetch.Partition] = fail
 	}
 	f.mu.Unlock()
 	wake(f.due)
@@ -182,7 +189,7 @@ func (in *incoming) run(ctx context.Context) error {
 		return kverr.Newf(kverr.Unavailable, "the table has no address of %v", in.From)
 	}
 	// A connection of its own: what it carries must not stand before entries and beacons.
-	conn, err := grpc.NewClient(address, n.dialOptions()...)
+	conn, err := grpc.NewClient(address, append(n.dialOptions(), transferWindows()...)...)
 	if err != nil {
 		return kverr.New(kverr.Unavailable, err.Error())
 	}
@@ -211,6 +218,14 @@ func (in *incoming) run(ctx context.Context) error {
 	return in.install.Finish()
 }
 
+// transferWindow is what a sender may have under way to a joiner that does not take it: a few chunks. The next is asked for when one
+// has been stored, so a slow disk slows the sender down.
+const transferWindow = 4 * chunkBytes
+
+func transferWindows() []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithStaticStreamWindowSize(transferWindow), grpc.WithStaticConnWindowSize(transferWindow)}
+}
+
 // take adds one chunk and reports whether it was the last.
 func (in *incoming) take(chunk *kringv1.SnapshotChunk) (last bool, err error) {
 	if in.install == nil {
@@ -228,7 +243,8 @@ func (in *incoming) take(chunk *kringv1.SnapshotChunk) (last bool, err error) {
 	}
 	size := chunk.SizeVT()
 	in.bytes += size
-	in.node.metrics.snapshotBytesIn.Add(float64(size))
+	in.node.receivedAsJoiner(in.Partition, viaSnapshot, size)
+	in.node.arrivals.takes(in.Partition, size)
 	if len(items) > 0 {
 		if err := in.install.Add(items); err != nil {
 			return false, fmt.Errorf("node: partition %d: what was received cannot be stored: %w", in.Partition, err)
@@ -248,6 +264,7 @@ func (in *incoming) begin(header *kringv1.SnapshotHeader) error {
 		return fmt.Errorf("node: partition %d: new generation: %w", in.Partition, err)
 	}
 	in.install, in.header = install, header
+	in.node.arrivals.begins(in.Partition, header.GetBytes())
 	in.node.engine.step(&replica.Installing{Partition: in.Partition, Epoch: in.Epoch, Generation: install.Generation()})
 	return nil
 }

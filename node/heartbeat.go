@@ -57,6 +57,10 @@ func (n *Node) pulse(last *pulse) *kringv1.HeartbeatRequest {
 		UnixNanos:    time.Now().UnixNano(),
 		SilentPeers:  n.silentPeers(),
 		Leaving:      n.leaving.Load(),
+
+		Transfers:             n.arrivals.tell(),
+		TransferBytesSent:     n.transferSent.Load(),
+		TransferBytesReceived: n.transferReceived.Load(),
 	}
 	if t := n.table.Load(); t != nil {
 		req.TableVersion, req.PartitionsAhead = t.Version, uint32(n.engine.ahead(t))
@@ -75,6 +79,9 @@ func (n *Node) heartbeat(ctx context.Context, req *kringv1.HeartbeatRequest) {
 			n.log.Debug("heartbeat not taken", "error", err)
 		}
 		return
+	}
+	if n.pacer.tell(resp.GetTransferLimits()) {
+		wake(n.fetcher.due) // there may be more places
 	}
 	n.handOver(resp.GetHandovers())
 }

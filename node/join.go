@@ -76,6 +76,7 @@ func (n *Node) configure(partitions []ring.Partition) {
 		return
 	}
 	n.fetcher.moved(partitions)
+	n.arrivals.moved(n.self(), partitions)
 	ev := &replica.Configure{Partitions: partitions}
 	if t := n.table.Load(); t != nil {
 		ev.MinInSync, ev.Replicas = int(t.Settings.MinInSync), int(t.Settings.Replicas)

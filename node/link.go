@@ -193,7 +193,14 @@ func (l *link) introduce(stream grpc.BidiStreamingClient[kringv1.PeerFrame, krin
 // send sends a frame whenever something is due: whatever has come together while the previous one went out.
 func (l *link) send(ctx context.Context, stream grpc.BidiStreamingClient[kringv1.PeerFrame, kringv1.PeerFrame], broken chan error) error {
 	var frame replica.Frame
+	pace := &linkPace{pacer: l.node.pacer}
+	held := time.NewTimer(time.Hour)
+	defer held.Stop()
 	for {
+		held.Stop()
+		if pace.hold > 0 {
+			held.Reset(pace.hold)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -203,11 +210,14 @@ func (l *link) send(ctx context.Context, stream grpc.BidiStreamingClient[kringv1
 			}
 			return err
 		case <-l.due:
+		case <-held.C:
+		case <-pace.changed:
 		}
 		runtime.Gosched() // more joins the frame
 		for more := true; more; {
 			var err error
-			frame = replica.Frame{Appends: frame.Appends[:0], Acks: frame.Acks[:0]}
+			frame = replica.Frame{Appends: frame.Appends[:0], Acks: frame.Acks[:0], Pace: pace}
+			pace.reset()
 			if more, err = l.node.engine.collect(l.peer, &frame); err != nil {
 				l.node.engine.fail(fmt.Errorf("node: the log cannot be read, so this node stops: %w", err))
 				return err
@@ -225,24 +235,22 @@ func (l *link) send(ctx context.Context, stream grpc.BidiStreamingClient[kringv1
 	}
 }
 
-// count adds up what went to a copy that is not in sync.
+// count adds up what went to copies that are not in sync.
 func (l *link) count(frame *replica.Frame) {
 	t := l.node.table.Load()
 	if t == nil {
 		return
 	}
-	bytes := 0
 	for i := range frame.Appends {
 		a := &frame.Appends[i]
 		if p := t.Partition(a.Partition); p == nil || len(p.Joining) == 0 || !p.IsJoining(l.peer) {
 			continue
 		}
+		bytes := 0
 		for _, e := range a.Entries {
 			bytes += len(e.Bytes)
 		}
-	}
-	if bytes > 0 {
-		l.node.metrics.catchUpLog.Add(float64(bytes))
+		l.node.sentToJoiner(a.Partition, viaLog, bytes)
 	}
 }
 

@@ -32,6 +32,7 @@ type master struct {
 	beats     map[ring.NodeID]*kringv1.HeartbeatRequest // the newest
 	beatAt    map[ring.NodeID]time.Time
 	handovers []*kringv1.Handover
+	limits    *kringv1.TransferLimits
 	asked     []*kringv1.ChangePartitionsRequest_Change
 }
 
@@ -141,8 +142,15 @@ func (m *master) Heartbeat(_ context.Context, req *kringv1.HeartbeatRequest) (*k
 	defer m.mu.Unlock()
 	m.beats[ring.NodeID(req.Id)], m.beatAt[ring.NodeID(req.Id)] = req, time.Now()
 	return &kringv1.HeartbeatResponse{
-		ClusterId: m.settings.ClusterID, TableVersion: m.table.Version, Handovers: m.handovers,
+		ClusterId: m.settings.ClusterID, TableVersion: m.table.Version, Handovers: m.handovers, TransferLimits: m.limits,
 	}, nil
+}
+
+// limit tells nodes what they may send, from their next heartbeats on.
+func (m *master) limit(limits *kringv1.TransferLimits) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.limits = limits
 }
 
 // beat is the newest heartbeat of a node.

@@ -6,6 +6,7 @@ import (
 	"github.com/kringdb/kring/node/store"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
+	"github.com/kringdb/kring/ring"
 )
 
 // metrics is everything a node counts.
@@ -26,9 +27,8 @@ type metrics struct {
 
 	transfers          *prometheus.CounterVec // by direction and result
 	sending, receiving prometheus.Gauge
-	snapshotBytesIn    prometheus.Counter
-	catchUpLog         prometheus.Counter
-	catchUpSnapshot    prometheus.Counter
+	sentBytes          byCause
+	receivedBytes      byCause
 }
 
 func newMetrics(n *Node, registry prometheus.Registerer) (*metrics, error) {
@@ -50,7 +50,7 @@ func newMetrics(n *Node, registry prometheus.Registerer) (*metrics, error) {
 			Name: "kring_node_heartbeat_failures_total", Help: "Heartbeats that no coordinator took.",
 		}),
 	}
-	catchUp := m.repairMetrics()
+	transferBytes := m.repairMetrics()
 	for code := range kringv1.ErrorCode_name {
 		m.answers[kringv1.ErrorCode(code)] = answers.WithLabelValues(codeName(kringv1.ErrorCode(code)))
 	}
@@ -59,7 +59,7 @@ func newMetrics(n *Node, registry prometheus.Registerer) (*metrics, error) {
 	}
 	collectors := append([]prometheus.Collector{
 		answers, m.frames, m.frameRequests, m.peerFrames, m.heartbeatFailures, m.changesAsked, m.changesDecided, m.changesRefused,
-		m.changeFailures, m.transfers, m.sending, m.receiving, m.snapshotBytesIn, catchUp,
+		m.changeFailures, m.transfers, m.sending, m.receiving, transferBytes,
 	}, n.gauges()...)
 	m.registry = registry
 	for _, c := range collectors {
@@ -99,13 +99,54 @@ func (m *metrics) repairMetrics() prometheus.Collector {
 	}, []string{"direction", "result"})
 	m.sending = gauge("kring_node_snapshots_sending", "Snapshots being sent.")
 	m.receiving = gauge("kring_node_snapshots_receiving", "Snapshots being taken in.")
-	m.snapshotBytesIn = counter("kring_node_snapshot_received_bytes_total", "Bytes of snapshots taken in.")
-	catchUp := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "kring_node_catch_up_sent_bytes_total",
-		Help: "Bytes sent to bring copies up to date that are not in sync, from the log or as snapshots.",
-	}, []string{"via"})
-	m.catchUpLog, m.catchUpSnapshot = catchUp.WithLabelValues("log"), catchUp.WithLabelValues("snapshot")
-	return catchUp
+	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kring_node_transfer_bytes_total",
+		Help: "Bytes that brought copies up to date that are not in sync: sent (out) and taken in (in), as snapshots or from the log, " +
+			"for partitions that lack copies (repair) or that move (move).",
+	}, []string{"direction", "via", "cause"})
+	for via := range m.sentBytes {
+		for cause := range m.sentBytes[via] {
+			m.sentBytes[via][cause] = bytes.WithLabelValues("out", transferVias[via], transferCauses[cause])
+			m.receivedBytes[via][cause] = bytes.WithLabelValues("in", transferVias[via], transferCauses[cause])
+		}
+	}
+	return bytes
+}
+
+// How copies are brought up to date, and why: places in transferVias and transferCauses.
+const (
+	viaSnapshot = iota
+	viaLog
+)
+
+var (
+	transferVias   = [...]string{viaSnapshot: "snapshot", viaLog: "log"}
+	transferCauses = [...]string{"move", "repair"}
+)
+
+// byCause are counters by how and why.
+type byCause [len(transferVias)][len(transferCauses)]prometheus.Counter
+
+// sentToJoiner counts what went to a copy that is not in sync.
+func (n *Node) sentToJoiner(id ring.PartitionID, via, bytes int) {
+	n.transferSent.Add(uint64(bytes))
+	n.metrics.sentBytes[via][n.transferCause(id)].Add(float64(bytes))
+}
+
+// receivedAsJoiner counts what came for a copy here that is not in sync.
+func (n *Node) receivedAsJoiner(id ring.PartitionID, via, bytes int) {
+	n.transferReceived.Add(uint64(bytes))
+	n.metrics.receivedBytes[via][n.transferCause(id)].Add(float64(bytes))
+}
+
+// transferCause is a place in transferCauses.
+func (n *Node) transferCause(id ring.PartitionID) int {
+	if t := n.table.Load(); t != nil {
+		if p := t.Partition(id); p != nil && len(p.InSync) < int(t.Settings.Replicas) {
+			return 1
+		}
+	}
+	return 0
 }
 
 // transferred counts a snapshot that has ended.

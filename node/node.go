@@ -40,8 +40,11 @@ type Node struct {
 
 	changer   *changer
 	fetcher   *fetcher
-	sending   chan struct{}  // a token for each snapshot that is being sent
-	transfers sync.WaitGroup // of those
+	pacer     *pacer
+	arrivals  arrivals
+	transfers sync.WaitGroup // of snapshots that are being sent
+	// Bytes to and from joiners since the start.
+	transferSent, transferReceived atomic.Uint64
 
 	beat     chan struct{} // capacity 1: a heartbeat is due now
 	leaving  atomic.Bool   // stopping in good order
@@ -70,7 +73,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("node: the store belongs to node %q, not %q: give the data directory of %[2]s or --id %[1]s", identity.Node, cfg.ID)
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Logger.With("node", cfg.ID), sending: make(chan struct{}, maxTransfers),
+		cfg: cfg, log: cfg.Logger.With("node", cfg.ID), pacer: newPacer(),
 		beat: make(chan struct{}, 1), halted: make(chan struct{}), drained: make(chan struct{}, 1),
 	}
 	n.changer, n.fetcher = newChanger(n), newFetcher(n)

@@ -81,6 +81,7 @@ func (n *Node) Exchange(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kring
 			n.log.Error("frame from peer refused", "peer", from.Node, "error", err)
 			return kverr.ToGRPC(kverr.New(kverr.Corrupt, err.Error()))
 		}
+		n.arrivals.logged(frame, func(id ring.PartitionID, bytes int) { n.receivedAsJoiner(id, viaLog, bytes) })
 		n.engine.receive(&replica.Received{From: from, Boot: boot, Frame: frame})
 	}
 }

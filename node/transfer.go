@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	maxTransfers      = 2                      // snapshots sent at a time, and as many taken in
 	chunkBytes        = 256 << 10              // of items in one message, unless one item is larger
 	transferStall     = 15 * time.Second       // without a step forward, a transfer is given up
-	transferBusyAfter = 500 * time.Millisecond // advice with Busy
+	transferAlive     = transferStall / 3      // a sender that waits for its pace says so
+	transferBusyAfter = 100 * time.Millisecond // advice with Busy
 )
 
 // Snapshot streams a partition that this node leads to one of its joiners.
@@ -29,18 +29,17 @@ func (n *Node) Snapshot(req *kringv1.SnapshotRequest, stream grpc.ServerStreamin
 	if refusal != nil {
 		return kverr.ToGRPC(refusal)
 	}
-	select {
-	case n.sending <- struct{}{}:
-	default:
-		return kverr.ToGRPC(kverr.Retry(kverr.Busy, transferBusyAfter, "this node sends as many snapshots as it may"))
+	release, err := n.pacer.place(stream.Context())
+	if err != nil {
+		return kverr.ToGRPC(err)
 	}
 	out := &outgoing{node: n, id: ring.PartitionID(req.Partition), joiner: joiner, stream: stream}
 	done := make(chan error, 1)
 	n.transfers.Go(func() { // waited for by Run: the store is not closed under it
-		defer func() { <-n.sending }()
+		defer release()
 		done <- out.run()
 	})
-	err := out.watch(done)
+	err = out.watch(done)
 	n.metrics.transferred("out", err)
 	return kverr.ToGRPC(err)
 }
@@ -105,7 +104,7 @@ func (o *outgoing) progress() {
 	o.mu.Unlock()
 }
 
-// run sends the header with the first items, and at the end what they come to.
+// run sends the header at once, then the items, and at the end what they come to.
 func (o *outgoing) run() (err error) {
 	n := o.node
 	n.metrics.sending.Inc()
@@ -119,11 +118,14 @@ func (o *outgoing) run() (err error) {
 			err = cerr
 		}
 	}()
-	chunk := &kringv1.SnapshotChunk{Header: &kringv1.SnapshotHeader{
+	header := &kringv1.SnapshotChunk{Header: &kringv1.SnapshotHeader{
 		Seq: snapshot.Seq(), SeqEpoch: uint64(snapshot.SeqEpoch()), HybridTime: snapshot.HybridTime(), Bytes: snapshot.Bytes(),
 		Requests: n.engine.requests(o.id),
 	}}
-	sum := newItemSum()
+	if err := o.send(header); err != nil {
+		return err
+	}
+	sum, chunk := newItemSum(), new(kringv1.SnapshotChunk)
 	var items []store.Item
 	for {
 		if items, err = snapshot.Next(items[:0], chunkBytes); err != nil {
@@ -144,17 +146,23 @@ func (o *outgoing) run() (err error) {
 	}
 }
 
+// send sends a chunk once its pace allows it.
 func (o *outgoing) send(chunk *kringv1.SnapshotChunk) error {
 	n, size := o.node, chunk.SizeVT()
-	if n.cfg.TransferPace != nil {
-		if err := n.cfg.TransferPace(o.stream.Context(), size); err != nil {
+	if chunk.Header == nil {
+		alive := func() error { return o.put(new(kringv1.SnapshotChunk), 0) }
+		if err := n.pacer.wait(o.stream.Context(), o.id, size, transferAlive, alive); err != nil {
 			return err
 		}
 	}
+	return o.put(chunk, size)
+}
+
+func (o *outgoing) put(chunk *kringv1.SnapshotChunk, size int) error {
 	if err := o.stream.Send(chunk); err != nil {
 		return kverr.FromGRPC(err)
 	}
-	n.metrics.catchUpSnapshot.Add(float64(size))
+	o.node.sentToJoiner(o.id, viaSnapshot, size)
 	o.progress()
 	return nil
 }

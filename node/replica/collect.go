@@ -2,12 +2,13 @@ package replica
 
 import (
 	"errors"
+	"math"
 
 	"github.com/kringdb/kring/ring"
 )
 
 // Collect fills f with what is due to a peer, at most about Config.MaxFrameBytes of entries, and reports whether more is
-// left. Call it when a frame can go out at once: f.SentAt is now. Nothing due leaves f empty.
+// left, besides what f.Pace holds back. Call it when a frame can go out at once: f.SentAt is now. Nothing due leaves f empty.
 func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err error) {
 	if now > c.now {
 		c.now = now
@@ -22,7 +23,7 @@ func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err erro
 	}
 	due := q.due
 	q.due = q.spare[:0]
-	room := c.cfg.MaxFrameBytes
+	room, held := c.cfg.MaxFrameBytes, 0
 	for i, p := range due {
 		if room <= 0 {
 			q.due = append(q.due, due[i:]...)
@@ -36,7 +37,15 @@ func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err erro
 		if !c.canAck(p) {
 			continue // nobody hears of an epoch that this node could forget and lead again (rule 6): syncedTo asks anew
 		}
-		used, err := c.collectAppend(p, m, f, room)
+		allowance, paced := c.allowance(p, m, f.Pace)
+		if allowance == 0 && m.knows {
+			m.due = true
+			q.due = append(q.due, p)
+			held++
+			continue
+		}
+		before := m.next
+		used, err := c.collectAppend(p, m, f, room, allowance)
 		if err != nil {
 			m.due = true
 			q.due = append(q.due, due[i:]...)
@@ -45,6 +54,13 @@ func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err erro
 			return false, err
 		}
 		room -= used
+		switch {
+		case paced:
+			m.seen = p.last
+			f.Pace.Sent(p.id, used)
+		case allowance != everything:
+			m.seen += m.next - before
+		}
 		if m.next <= p.last && !m.inFlight && !m.windowShut() {
 			m.due = true // did not fit
 			q.due = append(q.due, p)
@@ -52,7 +68,21 @@ func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err erro
 	}
 	clear(due)
 	q.spare = due[:0]
-	return len(q.due) > 0, nil
+	return len(q.due) > held, nil
+}
+
+const everything = math.MaxUint64
+
+// allowance is how many entries may go to m now: to a joiner that nobody waits for as many as have been appended since the last
+// time, unless its pace lets it have more. With 0 it is held back, but for a message without entries that tells it of the epoch.
+func (c *Core) allowance(p *partition, m *member, pace Pace) (entries uint64, paced bool) {
+	switch {
+	case pace == nil || m.inSync || m.next > p.last || m.inFlight || m.windowShut() || c.counted(m):
+		return everything, false
+	case pace.MaySend(p.id):
+		return everything, true
+	}
+	return p.last - min(m.seen, p.last), false
 }
 
 func (c *Core) collectAcks(q *peer, f *Frame) {
@@ -72,7 +102,7 @@ func (c *Core) collectAcks(q *peer, f *Frame) {
 }
 
 // collectAppend makes one message of everything m has not been sent. A member whose log is not known gets one at a time.
-func (c *Core) collectAppend(p *partition, m *member, f *Frame, room int) (used int, err error) {
+func (c *Core) collectAppend(p *partition, m *member, f *Frame, room int, allowance uint64) (used int, err error) {
 	if m.inFlight || m.windowShut() {
 		return 0, nil
 	}
@@ -90,7 +120,11 @@ func (c *Core) collectAppend(p *partition, m *member, f *Frame, room int) (used 
 		config := p.config
 		a.Configuration = &config
 	}
-	if used, err = c.entriesFor(p, m, &a, room); err != nil {
+	last := p.last
+	if allowance < last-min(m.next-1, last) {
+		last = m.next - 1 + allowance
+	}
+	if used, err = c.entriesFor(p, m, &a, last, room); err != nil {
 		return 0, err
 	}
 	m.next += uint64(len(a.Entries))
@@ -115,20 +149,20 @@ func (m *member) windowShut() bool {
 	return !m.inSync && m.ahead >= joinerWindow
 }
 
-// entriesFor takes entries from memory, or from the disk where a member is far behind.
-func (c *Core) entriesFor(p *partition, m *member, a *Append, room int) (used int, err error) {
-	if m.next > p.last {
+// entriesFor takes entries up to last from memory, or from the disk where a member is far behind.
+func (c *Core) entriesFor(p *partition, m *member, a *Append, last uint64, room int) (used int, err error) {
+	if m.next > last {
 		return 0, nil
 	}
 	if m.next > p.tailBase {
-		for seq := m.next; seq <= p.last && (used < room || used == 0); seq++ {
+		for seq := m.next; seq <= last && (used < room || used == 0); seq++ {
 			t := p.tail.at(int(seq - p.tailBase - 1))
 			a.Entries = append(a.Entries, Encoded{Bytes: t.bytes})
 			used += len(t.bytes)
 		}
 		return used, nil
 	}
-	encoded, err := c.disk.Entries(p.id, m.next, min(p.last, p.tailBase), room)
+	encoded, err := c.disk.Entries(p.id, m.next, min(last, p.tailBase), room)
 	if errors.Is(err, ErrTrimmed) {
 		// An in-sync member is never asked to go back that far: it has all that is committed, and only that is trimmed.
 		m.needsSnapshot, a.FetchSnapshot = true, !m.inSync

@@ -298,6 +298,18 @@ type Frame struct {
 	Acks      []Ack
 	Beacon    *Beacon
 	BeaconAck *BeaconAck
+
+	Pace Pace // asked by Collect; nil: nothing is held back
+}
+
+// Pace holds back what brings joiners up to date: nobody waits for them, and others share the disks and the network with them.
+// Collect asks it for the partitions that it leads.
+type Pace interface {
+	// MaySend reports whether entries may go to a joiner of a partition now. If not, Collect is to be called again once they may;
+	// meanwhile as many go as are appended, so that a joiner does not fall behind any further.
+	MaySend(p ring.PartitionID) bool
+	// Sent tells how many bytes went because they may.
+	Sent(p ring.PartitionID, bytes int)
 }
 
 // Empty reports whether there is nothing in f.

@@ -72,6 +72,68 @@ func TestHungJoinerIsNotFedForEver(t *testing.T) {
 	require.Equal(t, p.last, r.nodes[2].core.partitions[0].last)
 }
 
+// heldBack is a pace that lets nothing through until it is open.
+type heldBack struct {
+	open bool
+	sent int
+}
+
+func (h *heldBack) MaySend(ring.PartitionID) bool      { return h.open }
+func (h *heldBack) Sent(_ ring.PartitionID, bytes int) { h.sent += bytes }
+
+// TestPaceOfJoiners has a joiner away while others write. Held back by its pace, it gets no more than what is written meanwhile:
+// it does not fall behind any further, and nobody waits for it.
+func TestPaceOfJoiners(t *testing.T) {
+	r, p, n3 := joining(t)
+	n3.inSync = false // nothing of n3's is synced, so it was not asked in
+	there := r.nodes[2].core.partitions[0]
+	write := func(entries int) {
+		for range entries {
+			e := &entry.Entry{Op: entry.OpPut, Key: []byte("a"), Value: make([]byte, 1<<10)}
+			r.nodes[0].core.Step(r.now, &Propose{Token: "w", Partition: 0, Epoch: 2, Entry: e, Deadline: r.now.add(time.Hour)})
+			r.settle()
+		}
+	}
+	r.cut["n1→n3"], r.cut["n3→n1"] = true, true
+	write(3000)
+	require.Equal(t, p.last, p.committed)
+	delete(r.cut, "n1→n3")
+	delete(r.cut, "n3→n1")
+	r.nodes[2].unsynced = false
+	pace := &heldBack{}
+	r.pace = pace
+	here := func() {
+		r.nodes[0].core.Step(r.now, &PeerUp{Peer: r.nodes[2].replica, Boot: r.nodes[2].boot})
+		r.nodes[2].core.Step(r.now, &PeerUp{Peer: r.nodes[0].replica, Boot: r.nodes[0].boot})
+		r.settle()
+	}
+	here()
+	r.pass(5 * time.Second)
+	behind := p.last - there.last
+	require.Greater(t, behind, uint64(2500), "held back")
+	require.True(t, n3.knows, "it is told of the epoch all the same")
+	require.Zero(t, pace.sent)
+
+	write(500)
+	require.Equal(t, p.last, p.committed, "nobody waits for it")
+	r.pass(5 * time.Second)
+	require.Equal(t, behind, p.last-there.last, "it falls behind no further")
+	require.Zero(t, pace.sent)
+	here() // what was written while it was away counts as what it missed
+	r.pass(5 * time.Second)
+	require.Equal(t, behind, p.last-there.last)
+
+	pace.open = true
+	r.pass(5 * time.Second)
+	require.Equal(t, p.last, there.last)
+	require.Greater(t, pace.sent, int(behind)*1000)
+	require.True(t, n3.inSync, "asked in")
+	pace.open, pace.sent = false, 0
+	write(10)
+	require.Equal(t, p.last, there.last, "who is counted is not held back")
+	require.Zero(t, pace.sent)
+}
+
 // A node that answers with a new disk is not silent, though its old disk stands in a set.
 func TestLostDiskIsNoSilentNode(t *testing.T) {
 	r := newRig(t)

@@ -104,9 +104,10 @@ type member struct {
 	lease         Time   // granted until
 	barrier       uint64 // acked
 	barrierSent   uint64
-	progress      Time // last time that match moved or something was sent from match
-	ahead         int  // bytes of entries sent to a joiner since it had acked everything
-	countedUntil  Time // commits wait for this joiner until then, though it was not asked for yet
+	progress      Time   // last time that match moved or something was sent from match
+	seen          uint64 // a joiner: the log's end when entries were last taken for it
+	ahead         int    // bytes of entries sent to a joiner since it had acked everything
+	countedUntil  Time   // commits wait for this joiner until then, though it was not asked for yet
 }
 
 func newPartition(id ring.PartitionID) *partition {

@@ -71,6 +71,7 @@ func (c *Core) peerUp(ev *PeerUp) {
 	for _, p := range c.all {
 		if m := p.member(q); m != nil {
 			c.rewind(p, m)
+			m.seen = p.last
 			c.sendDue(p, m)
 		}
 		if p.role == roleBackup && p.primary == q {
@@ -138,6 +139,7 @@ func (c *Core) received(ev *Received) {
 		for _, p := range c.all {
 			if m := p.member(q); m != nil {
 				c.rewind(p, m)
+				m.seen = p.last
 				c.sendDue(p, m)
 			}
 		}

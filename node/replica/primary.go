@@ -62,7 +62,7 @@ func (c *Core) membersOf(p *partition) []member {
 	}
 	for _, r := range p.config.Joining {
 		if r != c.cfg.Self {
-			members = append(members, member{peer: c.peer(r)})
+			members = append(members, member{peer: c.peer(r), seen: p.last})
 		}
 	}
 	return members

@@ -331,8 +331,15 @@ func (n *simNode) send(to *simNode) {
 		n.sending[to.index] = false
 		return
 	}
-	var f Frame
+	f := Frame{}
+	pace := &simPace{node: n}
+	if n.w.paced {
+		f.Pace = pace
+	}
 	more, err := n.core.Collect(n.clock(), l.peer, &f)
+	if pace.held {
+		n.after(simHold/4, func() { n.sendSoon(to) })
+	}
 	if err != nil {
 		n.w.fail("%s: collect for %s: %v", n.replica.Node, to.replica.Node, err)
 	}
@@ -344,3 +351,19 @@ func (n *simNode) send(to *simNode) {
 	n.w.transmit(l, &f)
 	n.after(n.w.between(100*time.Microsecond, 2*time.Millisecond), func() { n.send(to) })
 }
+
+// simPace holds joiners back now and then: for half of the time, by partition and node.
+type simPace struct {
+	node *simNode
+	held bool
+}
+
+const simHold = 40 * time.Millisecond
+
+func (s *simPace) MaySend(p ring.PartitionID) bool {
+	may := (int(s.node.clock()/Time(simHold))+int(p)+s.node.index)%2 == 0
+	s.held = s.held || !may
+	return may
+}
+
+func (s *simPace) Sent(ring.PartitionID, int) {}

@@ -19,6 +19,7 @@ type world struct {
 	free    []*simEvent
 	order   uint64
 	profile profile
+	paced   bool // what goes to joiners is held back now and then
 	without *ablation
 
 	nodes     []*simNode
@@ -210,6 +211,7 @@ func (w *world) runUntil(end int64, done func() bool) bool {
 // newWorld lays out a cluster that has just been formed: empty disks, epoch 1 everywhere.
 func newWorld(seed uint64, without *ablation, trace bool) *world {
 	w := &world{rnd: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), trace: trace, without: without}
+	w.paced = seed%2 == 1
 	w.profile = w.pickProfile()
 	if without != nil && without.profile != nil {
 		without.profile(&w.profile)

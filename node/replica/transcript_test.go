@@ -20,6 +20,7 @@ type rig struct {
 	cut   map[string]bool // "n1→n2": frames are dropped
 	// appendsLost is a node whose appends get lost while everything else arrives.
 	appendsLost ring.NodeID
+	pace        Pace // of everybody
 }
 
 type rigNode struct {
@@ -131,7 +132,7 @@ func (r *rig) drain(i int) (moved bool) {
 
 func (r *rig) send(n *rigNode, to ring.Replica) {
 	for more := true; more; {
-		var f Frame
+		f := Frame{Pace: r.pace}
 		var err error
 		more, err = n.core.Collect(r.now, to, &f)
 		require.NoError(r.t, err)
