@@ -148,14 +148,4 @@ func copiesText(n *rest.Node) string {
 	return text
 }
 
-func bytesText(n uint64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, prefix := float64(n)/unit, 0
-	for value >= unit && prefix < len("KMGTP")-1 {
-		value, prefix = value/unit, prefix+1
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[prefix])
-}
+func bytesText(n uint64) string { return output.Size(n) }
