@@ -63,6 +63,7 @@ func (n *Node) pulse(last *pulse) *kringv1.HeartbeatRequest {
 		TransferBytesReceived: n.transferReceived.Load(),
 	}
 	if t := n.table.Load(); t != nil {
+		n.pins.sweep(n.self(), t, next.at)
 		req.TableVersion, req.PartitionsAhead = t.Version, uint32(n.engine.ahead(t))
 	}
 	*last = next

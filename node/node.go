@@ -42,6 +42,7 @@ type Node struct {
 	fetcher   *fetcher
 	pacer     *pacer
 	arrivals  arrivals
+	pins      pins
 	transfers sync.WaitGroup // of snapshots that are being sent
 	// Bytes to and from joiners since the start.
 	transferSent, transferReceived atomic.Uint64
@@ -76,6 +77,7 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Logger.With("node", cfg.ID), pacer: newPacer(),
 		beat: make(chan struct{}, 1), halted: make(chan struct{}), drained: make(chan struct{}, 1),
 	}
+	n.pins.log = n.log
 	n.changer, n.fetcher = newChanger(n), newFetcher(n)
 	var err error
 	if n.engine, err = newEngine(cfg.protocol(), cfg.Store, cfg.Clock); err != nil {
@@ -171,6 +173,7 @@ func (n *Node) Run(ctx context.Context) error {
 	tasks.Wait()
 	n.endLinks(func(*link) bool { return true })
 	n.transfers.Wait()
+	n.pins.end()
 	n.metrics.unregister()
 	return errors.Join(err, n.coordinators.Close())
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -114,8 +115,10 @@ func (o *outgoing) run() (err error) {
 		return fmt.Errorf("node: partition %d: snapshot: %w", o.id, err)
 	}
 	defer func() {
-		if cerr := snapshot.Close(); err == nil {
-			err = cerr
+		if err == nil {
+			n.pins.keep(o.id, o.joiner, snapshot)
+		} else {
+			err = errors.Join(err, snapshot.Close())
 		}
 	}()
 	header := &kringv1.SnapshotChunk{Header: &kringv1.SnapshotHeader{

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"context"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,4 +145,50 @@ func TestSnapshotHasCredit(t *testing.T) {
 		items += len(chunk.Items)
 	}
 	require.GreaterOrEqual(t, items, 128)
+}
+
+// TestSlowJoinerNeedsOneSnapshot has more written than the log usually keeps while a copy is made anew under a tight limit.
+func TestSlowJoinerNeedsOneSnapshot(t *testing.T) {
+	c := newClusterOn(t, 3, one, shortLog)
+	c.fill(128) // 8 MiB
+	m := c.wipe()
+	for _, other := range c.members {
+		require.Eventually(t, func() bool {
+			return other == m || other.store.Stats().LogBytes <= 4<<20
+		}, within, time.Millisecond, "the log is not enough")
+	}
+	c.master.limit(&kringv1.TransferLimits{BytesPerSecond: 4 << 20, RepairBytesPerSecond: 4 << 20})
+	c.start(m)
+	require.Eventually(t, func() bool { return c.master.current().Partitions[0].IsJoining(m.node.self()) }, within, time.Millisecond)
+	writing, stop := context.WithCancel(t.Context())
+	defer stop()
+	cl, value := c.client(), []byte(storetest.Noise(0, 64<<10))
+	var writers sync.WaitGroup
+	for range 4 {
+		writers.Go(func() {
+			for i := 0; writing.Err() == nil; i++ {
+				if _, err := cl.Put(writing, []byte("key"+strconv.Itoa(i%128)), value); err != nil && writing.Err() == nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	c.healthy()
+	stop()
+	writers.Wait()
+	t.Logf("%.0f MiB from the log", counted(t, m.node.metrics.receivedBytes[viaLog][1])/(1<<20))
+	require.InDelta(t, 1, counted(t, m.node.metrics.transfers.WithLabelValues("in", "ok")), 0)
+	require.Positive(t, counted(t, m.node.metrics.receivedBytes[viaLog][1]))
+	require.Eventually(t, func() bool {
+		for _, other := range c.members {
+			other.node.pins.mu.Lock()
+			left := len(other.node.pins.of)
+			other.node.pins.mu.Unlock()
+			if left > 0 {
+				return false
+			}
+		}
+		return true
+	}, within, time.Millisecond, "the log is kept for nobody any more")
 }
