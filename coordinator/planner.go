@@ -70,7 +70,8 @@ type movePlan struct {
 	fit      int // of members
 	targets  []partitionTarget
 	seen     []verdict // of each partition as it was looked at last
-	acted    bool      // changes were asked for since the targets were worked out
+	acted    bool      // something was asked for since the targets were worked out
+	doubtful bool      // the members are others than the targets were worked out for
 }
 
 // planState counts copies.
@@ -110,13 +111,17 @@ func makePlan(in *planInput) (*movePlan, error) {
 	return m, nil
 }
 
-// look brings changes, leads and moves up to date with the table, and says how well the targets still fit. It costs little where
-// few partitions have changed.
+// look brings changes and leads up to date with the table, and says how well the targets still fit. It costs little where few
+// partitions have changed. Where the members have changed, only missing copies are made until there are new targets: what else the
+// old ones ask for may be the opposite of what the new ones will.
 func (m *movePlan) look(in *planInput) {
 	m.stale = min(m.stale, outdated) // targets that have become so stay it until there are others
 	if members := membersOf(in); !slices.Equal(members, m.members) || m.settings != in.table.Settings {
-		m.stale = outdated
+		m.stale, m.doubtful = outdated, true
 		m.remember(in.table.Settings, members)
+	}
+	if m.doubtful {
+		m.stale = outdated
 	}
 	m.judge(in)
 	m.choose(in)
@@ -139,9 +144,9 @@ func (m *movePlan) remember(settings ring.Settings, members []planMember) {
 	clear(m.seen)
 }
 
-// rests reports whether no copy is on its way, to come or to go but what is held.
+// rests reports whether no copy is on its way, to come or to go but what is held, and leads are where they should be.
 func (m *movePlan) rests() bool {
-	return len(m.changes) == 0 && m.state.underWay == 0 && m.state.waiting == 0 && m.state.toDrop == 0
+	return len(m.changes) == 0 && len(m.leads) == 0 && m.state.underWay == 0 && m.state.waiting == 0 && m.state.toDrop == 0
 }
 
 // aim works out the targets.

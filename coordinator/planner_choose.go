@@ -67,7 +67,7 @@ func (m *movePlan) choose(in *planInput) {
 			m.leads = append(m.leads, v.lead)
 		}
 		if v.sheds != shedNothing {
-			if len(m.changes) < maxChanges {
+			if !m.doubtful && len(m.changes) < maxChanges {
 				next, why := v.shed(p, &m.targets[i])
 				m.changes = append(m.changes, changeTo(&next, why))
 			}
@@ -87,7 +87,7 @@ func (m *movePlan) choose(in *planInput) {
 			m.begin(in, &t.Partitions[id], rank(at), used)
 		}
 	}
-	m.acted = m.acted || len(m.changes) > 0
+	m.acted = m.acted || len(m.changes) > 0 || len(m.leads) > 0
 }
 
 // begin has the joiners of one partition that are due begun, within the limits, and counts the rest.
@@ -102,7 +102,7 @@ func (m *movePlan) begin(in *planInput, p *ring.Partition, at rank, used *slots)
 			continue
 		case i >= v.begin && v.urgent:
 			continue // for when the partition is out of danger
-		case i >= v.begin, reason == "" && len(m.changes) >= maxChanges, at != rankUrgent && !used.free(p.Primary.Node, r.Node):
+		case i >= v.begin, m.doubtful && at >= rankDrain, reason == "" && len(m.changes) >= maxChanges, at != rankUrgent && !used.free(p.Primary.Node, r.Node):
 			m.state.waiting++
 			continue
 		}
@@ -170,7 +170,9 @@ func (m *movePlan) reasonOf(p *ring.Partition, v *verdict, i int) ring.Reason {
 // reasonFor is why a copy goes from one node to another.
 func (m *movePlan) reasonFor(p *ring.Partition, from, to ring.Replica) ring.Reason {
 	switch c := m.member(from); {
-	case from.IsZero() || c == nil || c.gone:
+	case from.IsZero():
+		return ring.ReasonBalance
+	case c == nil || c.gone:
 		return ring.ReasonRepair
 	case c.draining:
 		return ring.ReasonDrain

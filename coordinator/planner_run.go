@@ -50,9 +50,9 @@ func (p *planner) refresh(in *planInput, now time.Time) (replanned bool, err err
 			return false, nil
 		}
 	}
+	started := time.Now()
 	plan, err := makePlan(in)
-	p.took = max(time.Since(now), 0)
-	p.at = now
+	p.at, p.took = now, time.Since(started)
 	if err != nil {
 		return false, err
 	}

@@ -64,6 +64,9 @@ func (m *movePlan) verdictOn(settings *ring.Settings, p *ring.Partition, target 
 	v.leaves = without(p.InSync, target.holders...)
 	surplus := without(p.Joining, target.holders...)
 	// Only what is in the target stays, so there must be as many living copies in that as there are to be.
+	if replicas == 1 && len(v.leaves) == 0 && len(target.holders) > 1 && !covered {
+		v.leaves = p.InSync // the only copy stays in the target until the other is there
+	}
 	if covered && len(target.holders) >= replicas {
 		if len(surplus) > 0 || len(without(v.leaves, p.Primary)) > 0 {
 			v.sheds = shedCopies
@@ -112,7 +115,12 @@ func (m *movePlan) leadOf(p *ring.Partition, target *partitionTarget, among []ri
 	to := target.primary
 	may := func(r ring.Replica) bool { c := m.member(r); return c != nil && c.leads }
 	if needed && (!may(to) || !slices.Contains(among, to)) {
-		if fit := filter(among, may); len(fit) > 0 {
+		fit := filter(among, may)
+		if len(fit) == 0 && !may(p.Primary) { // all drain, say: one is as good as the other
+			may = m.isFit
+			fit = filter(among, may)
+		}
+		if len(fit) > 0 {
 			to = fit[int(p.ID)%len(fit)]
 		}
 	}

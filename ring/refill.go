@@ -156,13 +156,22 @@ func (p *plan) add(part *planPartition, node int32, why Reason) {
 // replace moves a copy of part: from gives it to to. The only copy stays where it is until the new one has the data, when
 // a later plan finds one too many and drops it; from's load is counted as if it had gone.
 func (p *plan) replace(part *planPartition, from, to int32, why Reason) {
-	if p.copies == 1 && !p.initial && part.holders[0].data {
+	if p.copies == 1 && !p.initial && part.hasData(from) {
 		part.evicted = true
 		p.nodes[from].load--
 	} else {
 		p.remove(part, from, why)
 	}
 	p.add(part, to, why)
+}
+
+func (part *planPartition) hasData(node int32) bool {
+	for _, h := range part.holders {
+		if h.node == node {
+			return h.data
+		}
+	}
+	return false
 }
 
 func (p *plan) remove(part *planPartition, node int32, why Reason) {
