@@ -17,7 +17,7 @@ const (
 	maxHandovers        = 16              // at once
 	maxHandoversOfNode  = 4               // at once
 	handoverTimeout     = 5 * time.Second // then it is no longer asked for
-	handoverPause       = time.Minute     // before a partition whose handover came to nothing is asked again
+	handoverPause       = time.Minute     // before a partition of whose handover nothing was heard is asked again
 	wellBeforeHandovers = 3 * time.Second // the cluster must have been well for so long
 )
 
@@ -25,7 +25,7 @@ const (
 type handovers struct {
 	mu      sync.Mutex
 	asked   map[ring.PartitionID]handover
-	refused map[ring.PartitionID]time.Time // came to nothing, then
+	refused map[ring.PartitionID]time.Time // came to nothing: not asked again until then
 
 	wellSince time.Time // zero: it is not
 }
@@ -74,13 +74,15 @@ func (h *handovers) settle(t *ring.Table, now time.Time) (done int) {
 			continue
 		case p != nil && p.Primary == a.to:
 			done++
+		case p != nil && p.Epoch != a.epoch: // something else came first, or the primary could not and says so
+			h.refused[id] = now.Add(handoverTimeout)
 		default:
-			h.refused[id] = now
+			h.refused[id] = now.Add(handoverPause)
 		}
 		delete(h.asked, id)
 	}
 	for id, at := range h.refused {
-		if now.Sub(at) >= handoverPause {
+		if !now.Before(at) {
 			delete(h.refused, id)
 		}
 	}

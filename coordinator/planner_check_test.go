@@ -59,7 +59,8 @@ func (w *world) checkJoin(p *ring.Partition, r ring.Replica, urgent, moves bool)
 	case m.Store != r.Store || !w.view.mayReceive(m):
 		w.bad("partition %d: %s may not be given copies", p.ID, r)
 	case w.left[transferKey{p.ID, r}]:
-		w.bad("partition %d: %s has just left and joins again", p.ID, r)
+		w.back++
+		w.note("partition %d: %s has just left and joins again", p.ID, r)
 	case moves && !urgent && (w.rebalance.GetPaused() || w.held[r.Node]):
 		w.bad("partition %d: %s joins while moves are paused", p.ID, r)
 	}

@@ -30,6 +30,25 @@ func TestPlannerWorlds(t *testing.T) {
 	}
 }
 
+// The same, one thing after the other, each carried to its end: then no copy ever goes back to where it has just
+// left, but for single copies: those cannot stay where they are while others are made room for.
+func TestPlannerCalmWorlds(t *testing.T) {
+	for seed := *plannerFirst; seed < *plannerFirst+uint64(*plannerSeeds); seed++ {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			w := anyWorld(t, seed)
+			for range 25 {
+				w.happen()
+				w.quieten(6000)
+			}
+			if w.back > 0 && w.table.Settings.Replicas > 1 {
+				w.bad("%d of %d copies had just left where they joined", w.back, w.began)
+			}
+			w.live(0) // all at once
+			w.verify()
+		})
+	}
+}
+
 func anyWorld(t *testing.T, seed uint64) *world {
 	settings := ring.Settings{ClusterID: "k", Partitions: 64 + uint32(seed%3)*64, Replicas: 1 + uint32(seed%7)/2}
 	settings.MinInSync = max(1, settings.Replicas-1)
@@ -63,7 +82,16 @@ func (w *world) live(looks int) {
 	if w.table != idle {
 		w.bad("a new leader finds something to do where the old one had come to rest: %d copies", w.began-before)
 	}
-	w.note("came to rest in %d looks, %d copies were moved", took, w.began)
+	// Where one thing happens on top of the other, and what followed from the last was not carried to its end, a few go and come.
+	// Single copies cannot be left where they are while others are made room for, so there are more of those.
+	few := 25
+	if w.table.Settings.Replicas == 1 {
+		few = 6
+	}
+	if w.back > 1+w.began/few {
+		w.bad("%d of %d copies had just left where they joined", w.back, w.began)
+	}
+	w.note("came to rest in %d looks, %d copies were moved, %d went back", took, w.began, w.back)
 }
 
 func (w *world) happen() {
@@ -208,6 +236,27 @@ func TestAnEmptiedNodeGetsItsCopiesBack(t *testing.T) {
 	require.GreaterOrEqual(t, float64(got), 0.95*float64(lost))
 }
 
+// A node stays away: everybody else has its copies in the end, evenly, and nothing waits for it.
+func TestANodeThatStaysAwayIsReplaced(t *testing.T) {
+	w := newWorld(t, 1, ring.Settings{ClusterID: "k", Partitions: 1024, Replicas: 3, MinInSync: 2}, []string{""}, 5)
+	lost := countCopies(w.table)["n03"]
+	w.view["n03"] = condition{health: failed}
+	for range outAfterLooks {
+		w.lookAround()
+	}
+	require.Zero(t, w.began, "it may return")
+	w.settle(20000)
+	w.verify()
+	require.Equal(t, lost, w.began, "each once")
+	copies := countCopies(w.table)
+	require.Zero(t, copies["n03"])
+	for id, n := range copies {
+		require.LessOrEqual(t, n, 1024*3/4*106/100, "%s: %v", id, copies)
+	}
+	require.Equal(t, 1024*3, copies["n01"]+copies["n02"]+copies["n04"]+copies["n05"])
+	require.Equal(t, 1024, leadsOf(w.table)["n01"]+leadsOf(w.table)["n02"]+leadsOf(w.table)["n04"]+leadsOf(w.table)["n05"])
+}
+
 // Rules that are broken must be noticed: each of these takes one away from the planner, and a few worlds show it.
 func TestBrokenPlansAreNoticed(t *testing.T) {
 	for name, spoil := range map[string]func(w *world){
@@ -221,9 +270,6 @@ func TestBrokenPlansAreNoticed(t *testing.T) {
 				in.rebalance = &kringv1.Rebalance{TransfersPerNode: in.rebalance.GetTransfersPerNode(), Transfers: in.rebalance.GetTransfers()}
 				in.held = nil
 			}
-		},
-		"what is out still counts": func(w *world) {
-			w.tamper = func(in *planInput) { in.out = nil }
 		},
 		"full and stopping nodes are given copies": func(w *world) {
 			w.tamper = func(in *planInput) {

@@ -54,6 +54,10 @@ func (p *plan) lessNeeded(part *planPartition, a, b holder) bool {
 	if za, zb := p.inZone(part, x.zone, none), p.inZone(part, y.zone, none); za != zb {
 		return za > zb
 	}
+	// A copy that its node lacks would be sent there again, while one that its node must give away leaves sooner or later.
+	if ox, oy := x.load > x.high && y.load <= y.low, y.load > y.high && x.load <= x.low; ox != oy {
+		return ox
+	}
 	if p.copies > 1 && (part.primary == a.node) != (part.primary == b.node) {
 		return part.primary != a.node
 	}
