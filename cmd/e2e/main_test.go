@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -110,8 +111,8 @@ func start(t *testing.T, request topology.Request, runner func(dir string, t *to
 	return startLaidOut(t, dir, layout, runner(dir, layout))
 }
 
-// startLaidOut is start for a cluster that is laid out already; its logs are below dir.
-func startLaidOut(t *testing.T, dir string, layout *topology.Topology, runner cluster.Runner) *fixture {
+// startLaidOut is start for a cluster that is laid out already; its logs are below dir. The members named come later.
+func startLaidOut(t *testing.T, dir string, layout *topology.Topology, runner cluster.Runner, later ...string) *fixture {
 	t.Helper()
 	f := &fixture{Cluster: cluster.New(layout, runner)}
 	for _, m := range layout.Of(topology.Gateway) {
@@ -129,7 +130,11 @@ func startLaidOut(t *testing.T, dir string, layout *topology.Topology, runner cl
 			showLogs(t, filepath.Join(dir, "logs"))
 		}
 	})
-	require.NoError(t, f.StartAll())
+	for _, m := range layout.Members {
+		if !slices.Contains(later, m.ID) {
+			require.NoError(t, f.Start(m.ID))
+		}
+	}
 	f.waitHealthy(t)
 	return f
 }
