@@ -17,7 +17,7 @@ func (w *world) check(c *kringv1.ChangePartitionCommand) {
 		return // failover came first: it is refused, and asked for anew
 	}
 	alive := func(set []ring.Replica) int { return len(living(w.table, w.view, set)) }
-	replicas, min := int(w.table.Settings.Replicas), int(w.table.Settings.MinInSync)
+	replicas, least := int(w.table.Settings.Replicas), int(w.table.Settings.MinInSync)
 	if now, then := alive(p.InSync), alive(next.InSync); then < now && then < replicas {
 		w.bad("partition %d: from %d to %d living copies: %s", p.ID, now, then, c.GetReason())
 	}
@@ -39,7 +39,7 @@ func (w *world) check(c *kringv1.ChangePartitionCommand) {
 			coming++
 		}
 	}
-	urgent := alive(p.InSync)+coming < min
+	urgent := alive(p.InSync)+coming < least
 	for _, r := range without(next.Joining, p.Joining...) {
 		w.began++
 		w.checkJoin(p, r, urgent, counted >= replicas)
