@@ -48,7 +48,7 @@ func same(a, b []*kringv1.Event) bool {
 }
 
 // after is what is remembered of what followed an event, at most maxEventsSent. lost: some of what followed is not remembered.
-// newest is where to go on.
+// newest is where to go on: below position there are more.
 func (f *eventFeed) after(id uint64) (events []*kringv1.Event, lost bool, newest uint64, changed <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -99,6 +99,7 @@ type eventWatcher struct {
 	all     bool
 	lost    bool // to be said in the next answer
 	greeted bool
+	more    bool // was said in the last answer, so there is to be another
 }
 
 // begin finds where to start. Who comes with an id of the future has heard of it elsewhere, and waits for this coordinator to
@@ -139,9 +140,9 @@ var errStopping = kverr.New(kverr.Unavailable, "this coordinator is stopping: as
 func (w *eventWatcher) step(ctx context.Context, send func(*kringv1.WatchEventsResponse) error) error {
 	leaderless := w.c.loss.channel()
 	events, lost, newest, changed := w.c.events.after(w.at)
-	if len(events) > 0 || !w.greeted {
-		resp := &kringv1.WatchEventsResponse{Events: events, NewestId: newest, Lost: w.lost || lost && !w.all}
-		w.at, w.lost, w.all, w.greeted = newest, false, false, true
+	if len(events) > 0 || !w.greeted || w.more {
+		resp := &kringv1.WatchEventsResponse{Events: events, NewestId: newest, Lost: w.lost || lost && !w.all, More: len(events) == maxEventsSent}
+		w.at, w.lost, w.all, w.greeted, w.more = newest, false, false, true, resp.GetMore()
 		return send(resp)
 	}
 	select {

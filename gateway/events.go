@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
@@ -25,6 +26,9 @@ func (g *Gateway) getEvents(x *exchange, r *http.Request) error {
 	req, err := eventsAsked(r)
 	if err != nil {
 		return err
+	}
+	if wantsJSON(r.Header) {
+		return g.listEvents(x, r, req)
 	}
 	if g.config.Control == nil {
 		return kverr.New(kverr.Unavailable, "this gateway has no way to the coordinators")
@@ -56,10 +60,49 @@ func (g *Gateway) getEvents(x *exchange, r *http.Request) error {
 	return err
 }
 
+// wantsJSON: who does not name the type of streams and does name JSON gets a list.
+func wantsJSON(h http.Header) bool {
+	accept := strings.Join(h["Accept"], ",")
+	return strings.Contains(accept, "application/json") && !strings.Contains(accept, "text/event-stream")
+}
+
+var errAllTold = errors.New("all that is remembered has been told")
+
+// eventsView is what is remembered now.
+type eventsView struct {
+	Events   []eventView `json:"events"`
+	NewestID uint64      `json:"newest_id"` // where to go on
+	Lost     bool        `json:"lost"`      // some before the first are no longer remembered
+}
+
+// listEvents answers with what is remembered, and does not wait for more.
+func (g *Gateway) listEvents(x *exchange, r *http.Request, req *kringv1.WatchEventsRequest) error {
+	ctx, cancel, _, err := g.ask(r, "after")
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	v := eventsView{Events: []eventView{}}
+	err = g.config.Control.WatchEvents(ctx, req, func(resp *kringv1.WatchEventsResponse) error {
+		v.NewestID, v.Lost = resp.GetNewestId(), v.Lost || resp.GetLost()
+		for _, e := range resp.GetEvents() {
+			v.Events = append(v.Events, viewEvent(e))
+		}
+		if resp.GetMore() {
+			return nil
+		}
+		return errAllTold
+	})
+	if !errors.Is(err, errAllTold) {
+		return err
+	}
+	return x.sendJSON(v)
+}
+
 // eventsAsked is where the stream is to begin: after an event, by ?after= or else Last-Event-ID, or now. After 0 is everything
 // that is remembered.
 func eventsAsked(r *http.Request) (*kringv1.WatchEventsRequest, error) {
-	q, err := parseQuery(r.URL.RawQuery, "after")
+	q, err := parseQuery(r.URL.RawQuery, "after", "timeout")
 	if err != nil {
 		return nil, err
 	}

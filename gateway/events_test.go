@@ -102,6 +102,23 @@ func TestEventsResume(t *testing.T) {
 	require.Equal(t, 405, h.post("/v1/cluster/events", "").StatusCode)
 }
 
+// Who asks for JSON gets a list, and does not wait.
+func TestEventsAsAList(t *testing.T) {
+	h := start(t)
+	var v eventsView
+	a := h.do(http.MethodGet, "/v1/cluster/events?after=0", nil, "Accept: application/json")
+	require.Equal(t, 200, a.StatusCode, "%s", a.body)
+	require.NoError(t, json.Unmarshal(a.body, &v))
+	require.Len(t, v.Events, 2)
+	require.Equal(t, []uint64{10752, 10752}, []uint64{v.Events[1].ID, v.NewestID})
+	a = h.do(http.MethodGet, "/v1/cluster/events?after=10752", nil, "Accept: application/json")
+	require.NoError(t, json.Unmarshal(a.body, &v))
+	require.Empty(t, v.Events)
+	h.control.mute = true
+	a = h.do(http.MethodGet, "/v1/cluster/events?after=0&timeout=50ms", nil, "Accept: application/json")
+	require.Equal(t, 503, a.StatusCode)
+}
+
 func TestEventsStayOpen(t *testing.T) {
 	h := start(t, func(c *Config) {
 		c.MaxTimeout, c.BodyGrace = 100*time.Millisecond, 10*time.Millisecond

@@ -192,6 +192,11 @@ func (c *twinControl) WatchEvents(
 				resp.Events = append(resp.Events, e)
 			}
 		}
+		if resp.More = len(resp.GetEvents()) > 1; resp.GetMore() { // one at a time
+			resp.Events = resp.GetEvents()[:1]
+			newest = resp.GetEvents()[0].GetId()
+			resp.NewestId = newest
+		}
 		changed := c.changed
 		c.mu.Unlock()
 		if first || len(resp.GetEvents()) > 0 {
@@ -199,7 +204,9 @@ func (c *twinControl) WatchEvents(
 				return err
 			}
 		}
-		at, first = newest, false
+		if at, first = newest, false; resp.GetMore() {
+			continue
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():

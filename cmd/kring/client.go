@@ -36,8 +36,17 @@ func (f *clientFlags) registerWith(cmd *cobra.Command, timeout time.Duration) {
 	cmd.Flags().DurationVar(&f.timeout, "timeout", timeout, "how long to wait")
 }
 
-// call runs do with a client; its errors get their exit codes.
+// call runs do with a client, for at most --timeout; its errors get their exit codes.
 func (f *clientFlags) call(cmd *cobra.Command, do func(ctx context.Context, c *rest.Client) error) error {
+	return f.session(cmd, func(ctx context.Context, c *rest.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, f.timeout)
+		defer cancel()
+		return do(ctx, c)
+	})
+}
+
+// session is call for as long as do takes; who uses it gives each of its calls --timeout.
+func (f *clientFlags) session(cmd *cobra.Command, do func(ctx context.Context, c *rest.Client) error) error {
 	if f.timeout <= 0 {
 		return exit.Usagef("--timeout %s: must be above 0", f.timeout)
 	}
@@ -46,10 +55,8 @@ func (f *clientFlags) call(cmd *cobra.Command, do func(ctx context.Context, c *r
 		return exit.With(exit.Usage, err)
 	}
 	defer c.Close()
-	interruptible, stop := service.UntilSignal(cmd.Context())
+	ctx, stop := service.UntilSignal(cmd.Context())
 	defer stop()
-	ctx, cancel := context.WithTimeout(interruptible, f.timeout)
-	defer cancel()
 	if err := do(ctx, c); err != nil {
 		if code := exit.Code(err); code != exit.Failed {
 			return err

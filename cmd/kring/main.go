@@ -42,6 +42,7 @@ const (
 	groupRun  = "run"
 	groupUse  = "use"
 	groupLook = "look"
+	groupRule = "rule"
 )
 
 const rootHelp = `Kring is a distributed key-value store: keys hash to partitions, every partition has three copies on different nodes,
@@ -85,6 +86,7 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: groupRun, Title: "Run a cluster:"},
 		&cobra.Group{ID: groupUse, Title: "Use it:"},
 		&cobra.Group{ID: groupLook, Title: "Look at it:"},
+		&cobra.Group{ID: groupRule, Title: "Change it while it runs:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
@@ -94,7 +96,9 @@ func newRoot() *cobra.Command {
 	}
 	add(groupRun, newDev(), newCoordinator(), newNode(), newGateway())
 	add(groupUse, newPut(), newGet(), newDel(), newIncr(), newBenchCommand())
-	add(groupLook, newStatus(), newMembers(), newRing(), newLocate(), newWait())
+	add(groupLook, newStatus(), newMembers(), newRing(), newLocate(), newWait(), newEvents())
+	add(groupRule, newDrain(), newUndrain(), newRemove(), newReplace(), newWeight(), newZone(), newReplicas(), newOperations(),
+		newOperation(), newRebalance())
 	root.AddCommand(newVersion(), newCompletion())
 	return root
 }

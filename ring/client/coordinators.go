@@ -232,10 +232,21 @@ func try[Request, Response any](
 	resp, err := call(newAPI(conn), ctx, req)
 	if err != nil {
 		e := *kverr.As(kverr.FromGRPC(err))
-		e.Message = fmt.Sprintf("coordinator %s: %s", address, e.Message)
+		if !aboutRequest(e.Code) {
+			e.Message = fmt.Sprintf("coordinator %s: %s", address, e.Message)
+		}
 		return none, &e
 	}
 	return resp, nil
+}
+
+// aboutRequest reports whether an error is about what was asked for, whichever coordinator says it.
+func aboutRequest(code kverr.Code) bool {
+	switch code {
+	case kverr.BadRequest, kverr.NotFound, kverr.Conflict, kverr.IdempotencyMismatch:
+		return true
+	}
+	return false
 }
 
 // elsewhere reports whether another coordinator, or the same one later, may answer.

@@ -1716,6 +1716,7 @@ type WatchEventsResponse struct {
 	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`                      // in order; at most 256
 	Lost          bool                   `protobuf:"varint,2,opt,name=lost,proto3" json:"lost,omitempty"`                         // events between after_id and these are no longer remembered
 	NewestId      uint64                 `protobuf:"varint,3,opt,name=newest_id,json=newestId,proto3" json:"newest_id,omitempty"` // to go on from: nothing up to here is still to come. The first answer comes at once, to say it
+	More          bool                   `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`                         // the next answer follows at once: these are not all that is remembered
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1769,6 +1770,13 @@ func (x *WatchEventsResponse) GetNewestId() uint64 {
 		return x.NewestId
 	}
 	return 0
+}
+
+func (x *WatchEventsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // Event is something that happened, as the coordinators decided it. Ids rise, and are the same at every coordinator.
@@ -2217,11 +2225,12 @@ const file_kring_v1_operations_proto_rawDesc = "" +
 	"p99_micros\x18\x03 \x01(\x04R\tp99Micros\"A\n" +
 	"\x12WatchEventsRequest\x12\x19\n" +
 	"\bafter_id\x18\x01 \x01(\x04R\aafterId\x12\x10\n" +
-	"\x03all\x18\x02 \x01(\bR\x03all\"o\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\"\x83\x01\n" +
 	"\x13WatchEventsResponse\x12'\n" +
 	"\x06events\x18\x01 \x03(\v2\x0f.kring.v1.EventR\x06events\x12\x12\n" +
 	"\x04lost\x18\x02 \x01(\bR\x04lost\x12\x1b\n" +
-	"\tnewest_id\x18\x03 \x01(\x04R\bnewestId\"\xfe\x03\n" +
+	"\tnewest_id\x18\x03 \x01(\x04R\bnewestId\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"\xfe\x03\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1f\n" +
 	"\vunix_millis\x18\x02 \x01(\x03R\n" +
