@@ -189,6 +189,9 @@ func (b *bar) text(op *rest.Operation, trouble string) string {
 		done = min(done, 0.99) // the end is for the coordinators to say
 	}
 	parts := []string{fmt.Sprintf("%3.0f%%", done*100), fmt.Sprintf("%d of %d copies", b.most-left, b.most)}
+	if op.Ended == nil && left == 0 && op.Message != "" {
+		parts, done = nil, 0 // it waits for something before anything can be planned, so nothing is known
+	}
 	if p := op.Progress; p != nil && p.BytesPerSecond > 0 {
 		parts = append(parts, bytesText(p.BytesPerSecond)+"/s")
 		if p.EtaMillis > 0 {

@@ -222,6 +222,12 @@ func TestBar(t *testing.T) {
 	b.show(op, "")
 	require.Contains(t, out.String(), "99%", "the end is for the coordinators to say")
 	out.Reset()
+	rate := op.Progress.BytesPerSecond
+	op.Message, op.Progress.BytesPerSecond = "waits: n3 is down", 0
+	b.show(op, "")
+	require.Contains(t, out.String(), "[..............................] waits: n3 is down", "nothing can be planned, so nothing is known")
+	op.Message, op.Progress.BytesPerSecond = "", rate
+	out.Reset()
 	ended := time.Now()
 	op.State, op.Ended, op.Progress = "done", &ended, nil
 	b.show(op, "")
