@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os/exec"
 	"strings"
 	"sync/atomic"
@@ -28,6 +29,7 @@ func TestDrainAndRemove(t *testing.T) {
 	n := min(keyCount(t), 2000)
 	require.NoError(t, each(t, n, func(ctx context.Context, i int) error { return f.putInTheEnd(ctx, i, 0) }))
 	stopLoad := f.lightLoad(t, n)
+	compareEvents := f.followEvents(t)
 
 	drain := f.command(t, "drain", leaving, "--wait")
 	require.NoError(t, drain.Start())
@@ -57,6 +59,7 @@ func TestDrainAndRemove(t *testing.T) {
 	t.Logf("%d requests, none failed", stopLoad())
 	f.waitHealthy(t)
 	f.audit(t, n)
+	compareEvents()
 
 	require.NoError(t, f.Stop(leaving))
 	remove := f.command(t, "remove", leaving, "--yes", "--wait")
@@ -66,6 +69,45 @@ func TestDrainAndRemove(t *testing.T) {
 	require.Len(t, members.Nodes, 3)
 	f.removedIsRefused(t, leaving)
 	f.readAll(t, 1, n, 0)
+}
+
+// followEvents reads the stream of the second gateway. compare asserts that it was told everything that the first one has in its
+// list, once and in order.
+func (f *fixture) followEvents(t *testing.T) (compare func()) {
+	t.Helper()
+	before, err := f.rest[1].Events(t.Context(), 0)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	told, ended := make(chan uint64, 8192), make(chan error, 1)
+	go func() {
+		ended <- f.rest[1].FollowEvents(ctx, before.NewestID, func(e rest.Event, lost bool) error {
+			if lost {
+				return fmt.Errorf("events before %d were lost", e.ID)
+			}
+			told <- e.ID
+			return nil
+		})
+	}()
+	return func() {
+		t.Helper()
+		list, err := f.rest[0].Events(t.Context(), before.NewestID)
+		require.NoError(t, err)
+		require.NotEmpty(t, list.Events)
+		deadline := time.After(healthyWithin)
+		for _, e := range list.Events {
+			select {
+			case id := <-told:
+				require.Equal(t, e.ID, id, e.Text)
+			case err := <-ended:
+				require.NoError(t, err)
+			case <-deadline:
+				require.Fail(t, "an event did not come", e.Text)
+			}
+		}
+		t.Logf("%d events, each once and in order", len(list.Events))
+		cancel()
+		require.ErrorIs(t, <-ended, context.Canceled)
+	}
 }
 
 // removedIsRefused starts the process of a node that was removed: it ends by itself, and says what to do.
