@@ -19,18 +19,20 @@ func (p *process) operations() kringv1.OperationsServiceClient {
 	return kringv1.NewOperationsServiceClient(p.conn)
 }
 
-// serveCopies plays the primaries: joiners catch up at once, and handovers that are asked for are made.
-func (c *cluster) serveCopies() {
+// serveCopies plays the primaries: joiners catch up at once, and handovers that are asked for are made; not while the lock is held,
+// so that processes can be stopped and started.
+func (c *cluster) serveCopies() *sync.Mutex {
 	c.t.Helper()
+	var working sync.Mutex
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		ticker := time.NewTicker(20 * time.Millisecond)
 		defer ticker.Stop()
 		for ctx.Err() == nil {
-			if leader := c.leader(); leader != nil {
-				leader.serveOnce(ctx)
-			}
+			working.Lock()
+			c.leader().serveOnce(ctx)
+			working.Unlock()
 			select {
 			case <-ctx.Done():
 			case <-ticker.C:
@@ -38,6 +40,7 @@ func (c *cluster) serveCopies() {
 		}
 	})
 	c.t.Cleanup(func() { cancel(); wg.Wait() })
+	return &working
 }
 
 func (p *process) serveOnce(ctx context.Context) {
@@ -150,7 +153,7 @@ func drainOf(node string) *kringv1.StartOperationRequest {
 func TestOperations(t *testing.T) {
 	c := newCluster(t, 3, 3)
 	c.form(3)
-	c.serveCopies()
+	working := c.serveCopies()
 	_, err := c.start(drainOf("n1"))
 	code(t, kverr.Conflict, err)
 	c.joined(4)
@@ -194,11 +197,13 @@ func TestOperations(t *testing.T) {
 	code(t, kverr.Conflict, err)
 	require.Contains(t, c.progress(id).GetOperation().GetMessage(), "kring rebalance resume")
 	leader := c.leader()
+	working.Lock()
 	leader.stop()
 	require.Equal(t, opRunning, c.progress(id).GetOperation().GetState())
 	require.EqualValues(t, held["n1"], c.progress(id).GetCopiesLeft())
 	leader.start()
 	leader.dial()
+	working.Unlock()
 	c.rebalance(nil)
 	c.done(id)
 	require.Zero(t, countCopies(c.leader().coordinator.feed.table())["n1"])
