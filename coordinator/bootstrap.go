@@ -52,8 +52,11 @@ func takeCensus(self string, expected int, settings string, members []gossip.Mem
 	c := census{fresh: digestOf(expected, settings, fresh)}
 	switch {
 	case len(used) > 0:
-		c.waiting = fmt.Sprintf("coordinator %s has the data of a cluster and %s has none: waiting to be taken in by its leader",
-			strings.Join(used, ", "), self)
+		c.waiting = fmt.Sprintf("coordinator %s has the data of a cluster and %s has none: waiting to be taken in by its leader; where %[2]s "+
+			"is new, add it: kring coordinator add %[2]s", strings.Join(used, ", "), self)
+	case expected == 0:
+		c.waiting = fmt.Sprintf("no coordinator with data is heard of, and %s begins no cluster (bootstrap-coordinators 0): waiting for those "+
+			"of the cluster", self)
 	case len(doubled) > 0:
 		c.waiting = fmt.Sprintf("coordinator %s is seen twice: it has just restarted, or two processes share the id",
 			strings.Join(doubled, ", "))

@@ -3,7 +3,10 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/kringdb/kring/coordinator/gossip"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
@@ -138,13 +141,23 @@ func (c *Coordinator) electionText() string {
 	if err != nil {
 		return err.Error()
 	}
-	alive := 0
+	servers, err := c.consensus.servers()
+	if err != nil {
+		return err.Error()
+	}
+	voters, alive := len(infos), 0
+	for _, s := range servers {
+		if s.Suffrage != raft.Voter {
+			voters--
+			infos = slices.DeleteFunc(infos, func(i *kringv1.CoordinatorInfo) bool { return i.GetId() == string(s.ID) })
+		}
+	}
 	for _, i := range infos {
 		if i.GetAlive() {
 			alive++
 		}
 	}
-	return fmt.Sprintf("%d of %d coordinators are alive, %d must be", alive, len(infos), len(infos)/2+1)
+	return fmt.Sprintf("%d of %d coordinators are alive, %d must be", alive, voters, voters/2+1)
 }
 
 func (c *Coordinator) setWaiting(text string) { c.waiting.Store(&text) }

@@ -40,7 +40,9 @@ type Config struct {
 	Gossip           *gossip.Gossip // of role coordinator, with the same id; the caller runs and closes it, after Run
 
 	// What a fresh cluster is made of. Once the cluster id is minted these have no effect.
-	BootstrapCoordinators int    // 1, 3 or 5: bootstrap only when exactly so many see each other with empty disks
+	// BootstrapCoordinators: 1, 3 or 5: bootstrap only when exactly so many see each other with empty disks. 0: never; this one
+	// waits to be added to the coordinators of a cluster that there is.
+	BootstrapCoordinators int
 	BootstrapNodes        int    // lay the cluster out when so many nodes are registered and alive; at least Replicas
 	Partitions            uint32 // 1 to ring.MaxPartitions
 	Replicas              uint32 // copies of a partition, 1 to ring.MaxReplicas
@@ -131,9 +133,9 @@ func (c *Config) validateCluster() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("coordinator: "+format, args...)) }
 	switch c.BootstrapCoordinators {
-	case 1, 3, 5:
+	case 0, 1, 3, 5:
 	default:
-		bad("bootstrap-coordinators is %d: write 1, 3 or 5", c.BootstrapCoordinators)
+		bad("bootstrap-coordinators is %d: write 1, 3 or 5, or 0 for one that is added to a cluster that there is", c.BootstrapCoordinators)
 	}
 	if c.Partitions < 1 || c.Partitions > ring.MaxPartitions {
 		bad("partitions is %d: write 1 to %d", c.Partitions, ring.MaxPartitions)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ type Coordinator struct {
 	handovers   *handovers
 	moves       *moves
 	planner     planner
+	voting      sync.Mutex // orders requests about who is a coordinator
 
 	consensus *consensus             // set by Run before anything is served
 	started   atomic.Bool            // consensus is set
@@ -140,6 +142,7 @@ func (c *Coordinator) runAll(ctx context.Context, d *disk) error {
 	group.Go(func() error { return c.followLeadership(ctx) })
 	group.Go(func() error { return c.watchMachine(ctx) })
 	group.Go(func() error { return c.watchLeader(ctx) })
+	group.Go(func() error { return c.watchRemoval(ctx, d) })
 	if d.isNew {
 		group.Go(func() error { return c.beginLife(ctx, d) })
 	}

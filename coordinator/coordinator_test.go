@@ -122,7 +122,8 @@ func TestFreshCoordinatorDoesNotBootstrapBesideAnother(t *testing.T) {
 	eventually(t, "it sees the data of the other", func() bool {
 		resp, err := late.client().GetCluster(timeout(t), &kringv1.GetClusterRequest{})
 		require.NoError(t, err)
-		return resp.GetWaitingFor() == "coordinator c1 has the data of a cluster and c0 has none: waiting to be taken in by its leader"
+		return resp.GetWaitingFor() == "coordinator c1 has the data of a cluster and c0 has none: waiting to be taken in by its leader; "+
+			"where c0 is new, add it: kring coordinator add c0"
 	})
 	require.Zero(t, late.coordinator.consensus.raft.LastIndex())
 }
@@ -428,11 +429,14 @@ func TestANodeComesBackWithAnEmptyDisk(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	err := (&Config{}).Validate()
-	for _, part := range []string{"no id", "no data directory", "no gossip", "no gRPC listener", "no raft listener", "write 1, 3 or 5",
+	for _, part := range []string{"no id", "no data directory", "no gossip", "no gRPC listener", "no raft listener",
 		"partitions is 0", "replicas is 0", "min-insync is 0", "raft-timeout", "heartbeat-every", "stop-timeout"} {
 		require.ErrorContains(t, err, part)
 	}
 	cfg := DefaultConfig()
+	cfg.BootstrapCoordinators = 2
+	require.ErrorContains(t, cfg.Validate(), "write 1, 3 or 5, or 0")
+	cfg = DefaultConfig()
 	cfg.BootstrapNodes = 2
 	require.ErrorContains(t, cfg.Validate(), "bootstrap-nodes is 2: write 3 (the number of replicas)")
 	cfg = DefaultConfig()

@@ -62,6 +62,9 @@ func openDisk(dir, id string, logger *slog.Logger) (d *disk, err error) {
 	if err := checkIdentity(dir, id); err != nil {
 		return d, err
 	}
+	if err := d.checkRemoved(id); err != nil {
+		return d, err
+	}
 	if d.log, err = wal.Open(filepath.Join(dir, "log"), wal.WithSegmentSize(walSegmentBytes),
 		wal.WithMetaStore(d.meta),
 		wal.WithLogger(newRaftLogger(logger).Named("log"))); err != nil {

@@ -42,6 +42,7 @@ func newConnections(options []grpc.DialOption) *connections {
 type peer struct {
 	kringv1.CoordinatorServiceClient
 	kringv1.OperationsServiceClient
+	kringv1.CoordinatorsServiceClient
 }
 
 func (c *connections) client(address string) (peer, error) {
@@ -58,7 +59,8 @@ func (c *connections) client(address string) (peer, error) {
 		}
 		c.conns[address] = conn
 	}
-	return peer{kringv1.NewCoordinatorServiceClient(conn), kringv1.NewOperationsServiceClient(conn)}, nil
+	return peer{kringv1.NewCoordinatorServiceClient(conn), kringv1.NewOperationsServiceClient(conn),
+		kringv1.NewCoordinatorsServiceClient(conn)}, nil
 }
 
 func (c *connections) close() error {

@@ -52,7 +52,10 @@ func (c *Coordinator) startLeading(ctx context.Context) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		var settling sync.WaitGroup
+		settling.Go(func() { c.settleCoordinators(ctx) })
 		c.lead(ctx)
+		settling.Wait()
 	}()
 	return func() {
 		cancel()

@@ -25,6 +25,7 @@ const (
 type server struct {
 	kringv1.UnimplementedCoordinatorServiceServer
 	kringv1.UnimplementedOperationsServiceServer
+	kringv1.UnimplementedCoordinatorsServiceServer
 	*Coordinator
 }
 
@@ -34,6 +35,7 @@ func (c *Coordinator) newServer() *grpc.Server {
 	s := grpc.NewServer(append(options, c.cfg.GRPCOptions...)...)
 	kringv1.RegisterCoordinatorServiceServer(s, server{Coordinator: c})
 	kringv1.RegisterOperationsServiceServer(s, server{Coordinator: c})
+	kringv1.RegisterCoordinatorsServiceServer(s, server{Coordinator: c})
 	return s
 }
 

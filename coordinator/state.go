@@ -28,7 +28,8 @@ type state struct {
 	operations operations
 	rebalance  *kringv1.Rebalance // as it was set; never nil, never modified
 	overrides  map[ring.NodeID]override
-	events     []*kringv1.Event // the newest, by rising id; never modified
+	leaving    map[string]leaving // coordinators that have left, or have to, by id
+	events     []*kringv1.Event   // the newest, by rising id; never modified
 	noting     noting
 }
 
@@ -51,6 +52,7 @@ func newState() *state {
 	return &state{
 		table: &ring.Table{}, memberSince: map[ring.NodeID]int64{}, retired: map[ring.StoreID]retiredStore{},
 		operations: operations{tokens: map[string]uint64{}}, rebalance: &kringv1.Rebalance{}, overrides: map[ring.NodeID]override{},
+		leaving: map[string]leaving{},
 	}
 }
 
@@ -80,6 +82,8 @@ func (s *state) apply(index uint64, cmd *kringv1.CoordinatorCommand) (r result, 
 		r.err = s.setRebalance(index, c.SetRebalance)
 	case *kringv1.CoordinatorCommand_RemoveMember:
 		r.operation, r.err = s.removeMember(index, now, c.RemoveMember)
+	case *kringv1.CoordinatorCommand_ChangeCoordinator:
+		r.err = s.changeCoordinator(c.ChangeCoordinator)
 	default:
 		return result{}, false
 	}
@@ -235,7 +239,7 @@ func (s *state) clone() *state {
 		table: s.table, memberSince: maps.Clone(s.memberSince), partitionChanged: slices.Clone(s.partitionChanged),
 		partitionShort: slices.Clone(s.partitionShort), retired: maps.Clone(s.retired),
 		operations: operations{list: s.operations.list, tokens: maps.Clone(s.operations.tokens), version: s.operations.version},
-		rebalance:  s.rebalance, overrides: maps.Clone(s.overrides),
+		rebalance:  s.rebalance, overrides: maps.Clone(s.overrides), leaving: maps.Clone(s.leaving),
 		events: s.events[:len(s.events):len(s.events)], // what is appended to either is not seen by the other
 	}
 }

@@ -330,7 +330,12 @@ func randomCommand(r *rand.Rand, table *ring.Table) *kringv1.CoordinatorCommand 
 		}
 		return m
 	}
-	switch r.IntN(8) {
+	switch r.IntN(9) {
+	case 8:
+		ids := []string{"", "c1", "c2", "c3"}
+		cmd.Command = &kringv1.CoordinatorCommand_ChangeCoordinator{ChangeCoordinator: &kringv1.ChangeCoordinatorCommand{
+			Id: ids[r.IntN(4)], After: ids[r.IntN(4)], Kind: kringv1.ChangeCoordinatorCommand_Kind(r.IntN(4)),
+		}}
 	case 0, 1:
 		cluster := []string{"", "k", "k", "other"}[r.IntN(4)]
 		cmd.Command = registerCommand(cluster, node()).GetCommand()

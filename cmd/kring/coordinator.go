@@ -12,7 +12,10 @@ hold no data and are not asked on the way of a read or a write.
 
 A cluster forms by itself: once --bootstrap-coordinators coordinators with empty disks see each other and
 --bootstrap-nodes nodes are there, the partitions are laid out. The --bootstrap flags, --partitions, --replicas and
---min-insync count at that moment only.`
+--min-insync count at that moment only.
+
+To a cluster that there is a coordinator is added: start it with --bootstrap-coordinators 0 and --join, and then run
+'kring coordinator add ID'. 'kring coordinators' lists them.`
 
 const coordinatorExamples = `  kring coordinator --id c1 --data /var/lib/kring/c1 --bootstrap-coordinators 1
   kring coordinator --id c1 --data /var/lib/kring/c1 --insecure \
@@ -51,7 +54,7 @@ func newCoordinator() *cobra.Command {
 	f.StringVar(&config.AdvertiseRaft, "advertise-raft", "", "IP:PORT at which others reach --raft, if another")
 	f.StringVar(&config.Metrics, "metrics", coordinatorMetrics, "IP:PORT for /metrics, /livez and /readyz; empty: none")
 	f.IntVar(&config.BootstrapCoordinators, "bootstrap-coordinators", bootstrapCoordinators,
-		"coordinators a fresh cluster begins with: 1, 3 or 5")
+		"coordinators a fresh cluster begins with: 1, 3 or 5; 0: this one is added to a cluster that there is")
 	f.IntVar(&config.BootstrapNodes, "bootstrap-nodes", bootstrapNodes, "nodes a fresh cluster begins with")
 	f.Uint32Var(&config.Partitions, "partitions", defaults.Partitions, "of a fresh cluster, for good")
 	f.Uint32Var(&config.Replicas, "replicas", defaults.Replicas, "copies of every partition of a fresh cluster")
@@ -62,6 +65,7 @@ func newCoordinator() *cobra.Command {
 		"a node without a heartbeat for this is down, as is one whose disk does nothing for this although it should")
 	f.DurationVar(&config.OutAfter, "out-after", defaults.OutAfter,
 		"copies on a node that is down for this are made anew on others; a restart should take less")
+	cmd.AddCommand(newAddCoordinator(), newRemoveCoordinator(), newReplaceCoordinator())
 	return cmd
 }
 

@@ -21,6 +21,55 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ChangeCoordinatorCommand_Kind int32
+
+const (
+	ChangeCoordinatorCommand_KIND_UNSPECIFIED ChangeCoordinatorCommand_Kind = 0
+	ChangeCoordinatorCommand_KIND_VOTES       ChangeCoordinatorCommand_Kind = 1 // has got its vote: for the events
+	ChangeCoordinatorCommand_KIND_LEAVES      ChangeCoordinatorCommand_Kind = 2
+)
+
+// Enum value maps for ChangeCoordinatorCommand_Kind.
+var (
+	ChangeCoordinatorCommand_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_VOTES",
+		2: "KIND_LEAVES",
+	}
+	ChangeCoordinatorCommand_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_VOTES":       1,
+		"KIND_LEAVES":      2,
+	}
+)
+
+func (x ChangeCoordinatorCommand_Kind) Enum() *ChangeCoordinatorCommand_Kind {
+	p := new(ChangeCoordinatorCommand_Kind)
+	*p = x
+	return p
+}
+
+func (x ChangeCoordinatorCommand_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ChangeCoordinatorCommand_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_kring_v1_coordinator_state_proto_enumTypes[0].Descriptor()
+}
+
+func (ChangeCoordinatorCommand_Kind) Type() protoreflect.EnumType {
+	return &file_kring_v1_coordinator_state_proto_enumTypes[0]
+}
+
+func (x ChangeCoordinatorCommand_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ChangeCoordinatorCommand_Kind.Descriptor instead.
+func (ChangeCoordinatorCommand_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11, 0}
+}
+
 // CoordinatorCommand is one entry of the coordinators' raft log. Every coordinator must apply it to the same effect, now
 // and in later releases: what an entry means never changes; a new meaning gets a new field.
 type CoordinatorCommand struct {
@@ -39,6 +88,7 @@ type CoordinatorCommand struct {
 	//	*CoordinatorCommand_ChangeOperation
 	//	*CoordinatorCommand_SetRebalance
 	//	*CoordinatorCommand_RemoveMember
+	//	*CoordinatorCommand_ChangeCoordinator
 	Command       isCoordinatorCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -185,6 +235,15 @@ func (x *CoordinatorCommand) GetRemoveMember() *RemoveMemberCommand {
 	return nil
 }
 
+func (x *CoordinatorCommand) GetChangeCoordinator() *ChangeCoordinatorCommand {
+	if x != nil {
+		if x, ok := x.Command.(*CoordinatorCommand_ChangeCoordinator); ok {
+			return x.ChangeCoordinator
+		}
+	}
+	return nil
+}
+
 type isCoordinatorCommand_Command interface {
 	isCoordinatorCommand_Command()
 }
@@ -229,6 +288,10 @@ type CoordinatorCommand_RemoveMember struct {
 	RemoveMember *RemoveMemberCommand `protobuf:"bytes,23,opt,name=remove_member,json=removeMember,proto3,oneof"`
 }
 
+type CoordinatorCommand_ChangeCoordinator struct {
+	ChangeCoordinator *ChangeCoordinatorCommand `protobuf:"bytes,30,opt,name=change_coordinator,json=changeCoordinator,proto3,oneof"`
+}
+
 func (*CoordinatorCommand_Mint) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_Register) isCoordinatorCommand_Command() {}
@@ -248,6 +311,8 @@ func (*CoordinatorCommand_ChangeOperation) isCoordinatorCommand_Command() {}
 func (*CoordinatorCommand_SetRebalance) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_RemoveMember) isCoordinatorCommand_Command() {}
+
+func (*CoordinatorCommand_ChangeCoordinator) isCoordinatorCommand_Command() {}
 
 // MintClusterCommand gives the cluster its id and settings, once.
 type MintClusterCommand struct {
@@ -799,6 +864,68 @@ func (x *RemoveMemberCommand) GetOperationId() uint64 {
 	return 0
 }
 
+// ChangeCoordinatorCommand is about one of the coordinators. Who votes is raft's to keep; what is kept here is who has to leave, so
+// that a new leader goes on with it, and that ids are not used again.
+type ChangeCoordinatorCommand struct {
+	state         protoimpl.MessageState        `protogen:"open.v1"`
+	Id            string                        `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Kind          ChangeCoordinatorCommand_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=kring.v1.ChangeCoordinatorCommand_Kind" json:"kind,omitempty"`
+	After         string                        `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"` // LEAVES: once this one votes; empty: now, for good
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeCoordinatorCommand) Reset() {
+	*x = ChangeCoordinatorCommand{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeCoordinatorCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeCoordinatorCommand) ProtoMessage() {}
+
+func (x *ChangeCoordinatorCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeCoordinatorCommand.ProtoReflect.Descriptor instead.
+func (*ChangeCoordinatorCommand) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ChangeCoordinatorCommand) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ChangeCoordinatorCommand) GetKind() ChangeCoordinatorCommand_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return ChangeCoordinatorCommand_KIND_UNSPECIFIED
+}
+
+func (x *ChangeCoordinatorCommand) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
 // CoordinatorSnapshot is the whole state of the coordinators.
 type CoordinatorSnapshot struct {
 	state                      protoimpl.MessageState             `protogen:"open.v1"`
@@ -808,21 +935,22 @@ type CoordinatorSnapshot struct {
 	PartitionChangedUnixMillis []int64                            `protobuf:"varint,4,rep,packed,name=partition_changed_unix_millis,json=partitionChangedUnixMillis,proto3" json:"partition_changed_unix_millis,omitempty"` // one for each partition, in the same order
 	// When a partition's in-sync set became smaller than it should be; 0: it is not. One for each partition; absent in
 	// snapshots of releases that did not keep it.
-	PartitionShortUnixMillis []int64                               `protobuf:"varint,5,rep,packed,name=partition_short_unix_millis,json=partitionShortUnixMillis,proto3" json:"partition_short_unix_millis,omitempty"`
-	RetiredStores            []*CoordinatorSnapshot_RetiredStore   `protobuf:"bytes,6,rep,name=retired_stores,json=retiredStores,proto3" json:"retired_stores,omitempty"`        // sorted by store
-	Operations               []*Operation                          `protobuf:"bytes,20,rep,name=operations,proto3" json:"operations,omitempty"`                                  // sorted by id
-	OperationTokens          []*CoordinatorSnapshot_OperationToken `protobuf:"bytes,21,rep,name=operation_tokens,json=operationTokens,proto3" json:"operation_tokens,omitempty"` // sorted by operation
-	Rebalance                *Rebalance                            `protobuf:"bytes,22,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
-	MemberOverrides          []*MemberOverride                     `protobuf:"bytes,23,rep,name=member_overrides,json=memberOverrides,proto3" json:"member_overrides,omitempty"`        // sorted by node
-	Events                   []*Event                              `protobuf:"bytes,24,rep,name=events,proto3" json:"events,omitempty"`                                                 // the newest, sorted by id
-	OperationsVersion        uint64                                `protobuf:"varint,25,opt,name=operations_version,json=operationsVersion,proto3" json:"operations_version,omitempty"` // log index of the last change of operations or rebalance
+	PartitionShortUnixMillis []int64                                   `protobuf:"varint,5,rep,packed,name=partition_short_unix_millis,json=partitionShortUnixMillis,proto3" json:"partition_short_unix_millis,omitempty"`
+	RetiredStores            []*CoordinatorSnapshot_RetiredStore       `protobuf:"bytes,6,rep,name=retired_stores,json=retiredStores,proto3" json:"retired_stores,omitempty"`        // sorted by store
+	Operations               []*Operation                              `protobuf:"bytes,20,rep,name=operations,proto3" json:"operations,omitempty"`                                  // sorted by id
+	OperationTokens          []*CoordinatorSnapshot_OperationToken     `protobuf:"bytes,21,rep,name=operation_tokens,json=operationTokens,proto3" json:"operation_tokens,omitempty"` // sorted by operation
+	Rebalance                *Rebalance                                `protobuf:"bytes,22,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
+	MemberOverrides          []*MemberOverride                         `protobuf:"bytes,23,rep,name=member_overrides,json=memberOverrides,proto3" json:"member_overrides,omitempty"`             // sorted by node
+	Events                   []*Event                                  `protobuf:"bytes,24,rep,name=events,proto3" json:"events,omitempty"`                                                      // the newest, sorted by id
+	OperationsVersion        uint64                                    `protobuf:"varint,25,opt,name=operations_version,json=operationsVersion,proto3" json:"operations_version,omitempty"`      // log index of the last change of operations or rebalance
+	LeavingCoordinators      []*CoordinatorSnapshot_LeavingCoordinator `protobuf:"bytes,30,rep,name=leaving_coordinators,json=leavingCoordinators,proto3" json:"leaving_coordinators,omitempty"` // sorted by id
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
 
 func (x *CoordinatorSnapshot) Reset() {
 	*x = CoordinatorSnapshot{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +962,7 @@ func (x *CoordinatorSnapshot) String() string {
 func (*CoordinatorSnapshot) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +975,7 @@ func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CoordinatorSnapshot) GetFormat() uint32 {
@@ -934,6 +1062,13 @@ func (x *CoordinatorSnapshot) GetOperationsVersion() uint64 {
 	return 0
 }
 
+func (x *CoordinatorSnapshot) GetLeavingCoordinators() []*CoordinatorSnapshot_LeavingCoordinator {
+	if x != nil {
+		return x.LeavingCoordinators
+	}
+	return nil
+}
+
 type SetMemberStatesCommand_MemberStateChange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -946,7 +1081,7 @@ type SetMemberStatesCommand_MemberStateChange struct {
 
 func (x *SetMemberStatesCommand_MemberStateChange) Reset() {
 	*x = SetMemberStatesCommand_MemberStateChange{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1093,7 @@ func (x *SetMemberStatesCommand_MemberStateChange) String() string {
 func (*SetMemberStatesCommand_MemberStateChange) ProtoMessage() {}
 
 func (x *SetMemberStatesCommand_MemberStateChange) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,6 +1137,59 @@ func (x *SetMemberStatesCommand_MemberStateChange) GetState() MemberState {
 	return MemberState_MEMBER_STATE_UNSPECIFIED
 }
 
+// LeavingCoordinator has left, or has to. Its id is not used again.
+type CoordinatorSnapshot_LeavingCoordinator struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	After         string                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"` // once this one votes; empty: it was decided for good
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CoordinatorSnapshot_LeavingCoordinator) Reset() {
+	*x = CoordinatorSnapshot_LeavingCoordinator{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CoordinatorSnapshot_LeavingCoordinator) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CoordinatorSnapshot_LeavingCoordinator) ProtoMessage() {}
+
+func (x *CoordinatorSnapshot_LeavingCoordinator) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CoordinatorSnapshot_LeavingCoordinator.ProtoReflect.Descriptor instead.
+func (*CoordinatorSnapshot_LeavingCoordinator) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12, 0}
+}
+
+func (x *CoordinatorSnapshot_LeavingCoordinator) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CoordinatorSnapshot_LeavingCoordinator) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
 type CoordinatorSnapshot_OperationToken struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	OperationId   uint64                 `protobuf:"varint,1,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`
@@ -1012,7 +1200,7 @@ type CoordinatorSnapshot_OperationToken struct {
 
 func (x *CoordinatorSnapshot_OperationToken) Reset() {
 	*x = CoordinatorSnapshot_OperationToken{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1212,7 @@ func (x *CoordinatorSnapshot_OperationToken) String() string {
 func (*CoordinatorSnapshot_OperationToken) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_OperationToken) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1225,7 @@ func (x *CoordinatorSnapshot_OperationToken) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use CoordinatorSnapshot_OperationToken.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_OperationToken) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12, 1}
 }
 
 func (x *CoordinatorSnapshot_OperationToken) GetOperationId() uint64 {
@@ -1066,7 +1254,7 @@ type CoordinatorSnapshot_RetiredStore struct {
 
 func (x *CoordinatorSnapshot_RetiredStore) Reset() {
 	*x = CoordinatorSnapshot_RetiredStore{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1266,7 @@ func (x *CoordinatorSnapshot_RetiredStore) String() string {
 func (*CoordinatorSnapshot_RetiredStore) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1279,7 @@ func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_RetiredStore.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_RetiredStore) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11, 1}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12, 2}
 }
 
 func (x *CoordinatorSnapshot_RetiredStore) GetNodeId() string {
@@ -1125,7 +1313,7 @@ type CoordinatorSnapshot_MemberSince struct {
 
 func (x *CoordinatorSnapshot_MemberSince) Reset() {
 	*x = CoordinatorSnapshot_MemberSince{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1325,7 @@ func (x *CoordinatorSnapshot_MemberSince) String() string {
 func (*CoordinatorSnapshot_MemberSince) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1338,7 @@ func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_MemberSince.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_MemberSince) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11, 2}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12, 3}
 }
 
 func (x *CoordinatorSnapshot_MemberSince) GetNodeId() string {
@@ -1171,7 +1359,7 @@ var File_kring_v1_coordinator_state_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\n" +
-	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x19kring/v1/operations.proto\x1a\x13kring/v1/ring.proto\"\xa2\x06\n" +
+	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x19kring/v1/operations.proto\x1a\x13kring/v1/ring.proto\"\xf7\x06\n" +
 	"\x12CoordinatorCommand\x12\x1f\n" +
 	"\vunix_millis\x18\x01 \x01(\x03R\n" +
 	"unixMillis\x12!\n" +
@@ -1185,7 +1373,8 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x0fstart_operation\x18\x14 \x01(\v2\x1f.kring.v1.StartOperationCommandH\x00R\x0estartOperation\x12M\n" +
 	"\x10change_operation\x18\x15 \x01(\v2 .kring.v1.ChangeOperationCommandH\x00R\x0fchangeOperation\x12D\n" +
 	"\rset_rebalance\x18\x16 \x01(\v2\x1d.kring.v1.SetRebalanceCommandH\x00R\fsetRebalance\x12D\n" +
-	"\rremove_member\x18\x17 \x01(\v2\x1d.kring.v1.RemoveMemberCommandH\x00R\fremoveMemberB\t\n" +
+	"\rremove_member\x18\x17 \x01(\v2\x1d.kring.v1.RemoveMemberCommandH\x00R\fremoveMember\x12S\n" +
+	"\x12change_coordinator\x18\x1e \x01(\v2\".kring.v1.ChangeCoordinatorCommandH\x00R\x11changeCoordinatorB\t\n" +
 	"\acommand\"D\n" +
 	"\x12MintClusterCommand\x12.\n" +
 	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"\xc7\x01\n" +
@@ -1229,7 +1418,16 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x13RemoveMemberCommand\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\x04R\astoreId\x12!\n" +
-	"\foperation_id\x18\x03 \x01(\x04R\voperationId\"\xd2\a\n" +
+	"\foperation_id\x18\x03 \x01(\x04R\voperationId\"\xbc\x01\n" +
+	"\x18ChangeCoordinatorCommand\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12;\n" +
+	"\x04kind\x18\x02 \x01(\x0e2'.kring.v1.ChangeCoordinatorCommand.KindR\x04kind\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\"=\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"KIND_VOTES\x10\x01\x12\x0f\n" +
+	"\vKIND_LEAVES\x10\x02\"\xf3\b\n" +
 	"\x13CoordinatorSnapshot\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12%\n" +
 	"\x05table\x18\x02 \x01(\v2\x0f.kring.v1.TableR\x05table\x12L\n" +
@@ -1244,7 +1442,11 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\trebalance\x18\x16 \x01(\v2\x13.kring.v1.RebalanceR\trebalance\x12C\n" +
 	"\x10member_overrides\x18\x17 \x03(\v2\x18.kring.v1.MemberOverrideR\x0fmemberOverrides\x12'\n" +
 	"\x06events\x18\x18 \x03(\v2\x0f.kring.v1.EventR\x06events\x12-\n" +
-	"\x12operations_version\x18\x19 \x01(\x04R\x11operationsVersion\x1aI\n" +
+	"\x12operations_version\x18\x19 \x01(\x04R\x11operationsVersion\x12c\n" +
+	"\x14leaving_coordinators\x18\x1e \x03(\v20.kring.v1.CoordinatorSnapshot.LeavingCoordinatorR\x13leavingCoordinators\x1a:\n" +
+	"\x12LeavingCoordinator\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\x1aI\n" +
 	"\x0eOperationToken\x12!\n" +
 	"\foperation_id\x18\x01 \x01(\x04R\voperationId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x1a\\\n" +
@@ -1268,71 +1470,78 @@ func file_kring_v1_coordinator_state_proto_rawDescGZIP() []byte {
 	return file_kring_v1_coordinator_state_proto_rawDescData
 }
 
-var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_kring_v1_coordinator_state_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_kring_v1_coordinator_state_proto_goTypes = []any{
-	(*CoordinatorCommand)(nil),                       // 0: kring.v1.CoordinatorCommand
-	(*MintClusterCommand)(nil),                       // 1: kring.v1.MintClusterCommand
-	(*RegisterMemberCommand)(nil),                    // 2: kring.v1.RegisterMemberCommand
-	(*FormClusterCommand)(nil),                       // 3: kring.v1.FormClusterCommand
-	(*ChangePartitionCommand)(nil),                   // 4: kring.v1.ChangePartitionCommand
-	(*ChangePartitionsCommand)(nil),                  // 5: kring.v1.ChangePartitionsCommand
-	(*SetMemberStatesCommand)(nil),                   // 6: kring.v1.SetMemberStatesCommand
-	(*StartOperationCommand)(nil),                    // 7: kring.v1.StartOperationCommand
-	(*ChangeOperationCommand)(nil),                   // 8: kring.v1.ChangeOperationCommand
-	(*SetRebalanceCommand)(nil),                      // 9: kring.v1.SetRebalanceCommand
-	(*RemoveMemberCommand)(nil),                      // 10: kring.v1.RemoveMemberCommand
-	(*CoordinatorSnapshot)(nil),                      // 11: kring.v1.CoordinatorSnapshot
-	(*SetMemberStatesCommand_MemberStateChange)(nil), // 12: kring.v1.SetMemberStatesCommand.MemberStateChange
-	(*CoordinatorSnapshot_OperationToken)(nil),       // 13: kring.v1.CoordinatorSnapshot.OperationToken
-	(*CoordinatorSnapshot_RetiredStore)(nil),         // 14: kring.v1.CoordinatorSnapshot.RetiredStore
-	(*CoordinatorSnapshot_MemberSince)(nil),          // 15: kring.v1.CoordinatorSnapshot.MemberSince
-	(*Settings)(nil),                                 // 16: kring.v1.Settings
-	(*Member)(nil),                                   // 17: kring.v1.Member
-	(*Partition)(nil),                                // 18: kring.v1.Partition
-	(*Replica)(nil),                                  // 19: kring.v1.Replica
-	(*Operation)(nil),                                // 20: kring.v1.Operation
-	(OperationState)(0),                              // 21: kring.v1.OperationState
-	(*Rebalance)(nil),                                // 22: kring.v1.Rebalance
-	(*Table)(nil),                                    // 23: kring.v1.Table
-	(*MemberOverride)(nil),                           // 24: kring.v1.MemberOverride
-	(*Event)(nil),                                    // 25: kring.v1.Event
-	(MemberState)(0),                                 // 26: kring.v1.MemberState
+	(ChangeCoordinatorCommand_Kind)(0),               // 0: kring.v1.ChangeCoordinatorCommand.Kind
+	(*CoordinatorCommand)(nil),                       // 1: kring.v1.CoordinatorCommand
+	(*MintClusterCommand)(nil),                       // 2: kring.v1.MintClusterCommand
+	(*RegisterMemberCommand)(nil),                    // 3: kring.v1.RegisterMemberCommand
+	(*FormClusterCommand)(nil),                       // 4: kring.v1.FormClusterCommand
+	(*ChangePartitionCommand)(nil),                   // 5: kring.v1.ChangePartitionCommand
+	(*ChangePartitionsCommand)(nil),                  // 6: kring.v1.ChangePartitionsCommand
+	(*SetMemberStatesCommand)(nil),                   // 7: kring.v1.SetMemberStatesCommand
+	(*StartOperationCommand)(nil),                    // 8: kring.v1.StartOperationCommand
+	(*ChangeOperationCommand)(nil),                   // 9: kring.v1.ChangeOperationCommand
+	(*SetRebalanceCommand)(nil),                      // 10: kring.v1.SetRebalanceCommand
+	(*RemoveMemberCommand)(nil),                      // 11: kring.v1.RemoveMemberCommand
+	(*ChangeCoordinatorCommand)(nil),                 // 12: kring.v1.ChangeCoordinatorCommand
+	(*CoordinatorSnapshot)(nil),                      // 13: kring.v1.CoordinatorSnapshot
+	(*SetMemberStatesCommand_MemberStateChange)(nil), // 14: kring.v1.SetMemberStatesCommand.MemberStateChange
+	(*CoordinatorSnapshot_LeavingCoordinator)(nil),   // 15: kring.v1.CoordinatorSnapshot.LeavingCoordinator
+	(*CoordinatorSnapshot_OperationToken)(nil),       // 16: kring.v1.CoordinatorSnapshot.OperationToken
+	(*CoordinatorSnapshot_RetiredStore)(nil),         // 17: kring.v1.CoordinatorSnapshot.RetiredStore
+	(*CoordinatorSnapshot_MemberSince)(nil),          // 18: kring.v1.CoordinatorSnapshot.MemberSince
+	(*Settings)(nil),                                 // 19: kring.v1.Settings
+	(*Member)(nil),                                   // 20: kring.v1.Member
+	(*Partition)(nil),                                // 21: kring.v1.Partition
+	(*Replica)(nil),                                  // 22: kring.v1.Replica
+	(*Operation)(nil),                                // 23: kring.v1.Operation
+	(OperationState)(0),                              // 24: kring.v1.OperationState
+	(*Rebalance)(nil),                                // 25: kring.v1.Rebalance
+	(*Table)(nil),                                    // 26: kring.v1.Table
+	(*MemberOverride)(nil),                           // 27: kring.v1.MemberOverride
+	(*Event)(nil),                                    // 28: kring.v1.Event
+	(MemberState)(0),                                 // 29: kring.v1.MemberState
 }
 var file_kring_v1_coordinator_state_proto_depIdxs = []int32{
-	1,  // 0: kring.v1.CoordinatorCommand.mint:type_name -> kring.v1.MintClusterCommand
-	2,  // 1: kring.v1.CoordinatorCommand.register:type_name -> kring.v1.RegisterMemberCommand
-	3,  // 2: kring.v1.CoordinatorCommand.form:type_name -> kring.v1.FormClusterCommand
-	4,  // 3: kring.v1.CoordinatorCommand.change_partition:type_name -> kring.v1.ChangePartitionCommand
-	6,  // 4: kring.v1.CoordinatorCommand.set_member_states:type_name -> kring.v1.SetMemberStatesCommand
-	5,  // 5: kring.v1.CoordinatorCommand.change_partitions:type_name -> kring.v1.ChangePartitionsCommand
-	7,  // 6: kring.v1.CoordinatorCommand.start_operation:type_name -> kring.v1.StartOperationCommand
-	8,  // 7: kring.v1.CoordinatorCommand.change_operation:type_name -> kring.v1.ChangeOperationCommand
-	9,  // 8: kring.v1.CoordinatorCommand.set_rebalance:type_name -> kring.v1.SetRebalanceCommand
-	10, // 9: kring.v1.CoordinatorCommand.remove_member:type_name -> kring.v1.RemoveMemberCommand
-	16, // 10: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
-	17, // 11: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
-	18, // 12: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
-	18, // 13: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
-	19, // 14: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
-	4,  // 15: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
-	12, // 16: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
-	20, // 17: kring.v1.StartOperationCommand.operation:type_name -> kring.v1.Operation
-	21, // 18: kring.v1.ChangeOperationCommand.state:type_name -> kring.v1.OperationState
-	22, // 19: kring.v1.SetRebalanceCommand.rebalance:type_name -> kring.v1.Rebalance
-	23, // 20: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
-	15, // 21: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
-	14, // 22: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
-	20, // 23: kring.v1.CoordinatorSnapshot.operations:type_name -> kring.v1.Operation
-	13, // 24: kring.v1.CoordinatorSnapshot.operation_tokens:type_name -> kring.v1.CoordinatorSnapshot.OperationToken
-	22, // 25: kring.v1.CoordinatorSnapshot.rebalance:type_name -> kring.v1.Rebalance
-	24, // 26: kring.v1.CoordinatorSnapshot.member_overrides:type_name -> kring.v1.MemberOverride
-	25, // 27: kring.v1.CoordinatorSnapshot.events:type_name -> kring.v1.Event
-	26, // 28: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	2,  // 0: kring.v1.CoordinatorCommand.mint:type_name -> kring.v1.MintClusterCommand
+	3,  // 1: kring.v1.CoordinatorCommand.register:type_name -> kring.v1.RegisterMemberCommand
+	4,  // 2: kring.v1.CoordinatorCommand.form:type_name -> kring.v1.FormClusterCommand
+	5,  // 3: kring.v1.CoordinatorCommand.change_partition:type_name -> kring.v1.ChangePartitionCommand
+	7,  // 4: kring.v1.CoordinatorCommand.set_member_states:type_name -> kring.v1.SetMemberStatesCommand
+	6,  // 5: kring.v1.CoordinatorCommand.change_partitions:type_name -> kring.v1.ChangePartitionsCommand
+	8,  // 6: kring.v1.CoordinatorCommand.start_operation:type_name -> kring.v1.StartOperationCommand
+	9,  // 7: kring.v1.CoordinatorCommand.change_operation:type_name -> kring.v1.ChangeOperationCommand
+	10, // 8: kring.v1.CoordinatorCommand.set_rebalance:type_name -> kring.v1.SetRebalanceCommand
+	11, // 9: kring.v1.CoordinatorCommand.remove_member:type_name -> kring.v1.RemoveMemberCommand
+	12, // 10: kring.v1.CoordinatorCommand.change_coordinator:type_name -> kring.v1.ChangeCoordinatorCommand
+	19, // 11: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
+	20, // 12: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
+	21, // 13: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
+	21, // 14: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
+	22, // 15: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
+	5,  // 16: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
+	14, // 17: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
+	23, // 18: kring.v1.StartOperationCommand.operation:type_name -> kring.v1.Operation
+	24, // 19: kring.v1.ChangeOperationCommand.state:type_name -> kring.v1.OperationState
+	25, // 20: kring.v1.SetRebalanceCommand.rebalance:type_name -> kring.v1.Rebalance
+	0,  // 21: kring.v1.ChangeCoordinatorCommand.kind:type_name -> kring.v1.ChangeCoordinatorCommand.Kind
+	26, // 22: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
+	18, // 23: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
+	17, // 24: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
+	23, // 25: kring.v1.CoordinatorSnapshot.operations:type_name -> kring.v1.Operation
+	16, // 26: kring.v1.CoordinatorSnapshot.operation_tokens:type_name -> kring.v1.CoordinatorSnapshot.OperationToken
+	25, // 27: kring.v1.CoordinatorSnapshot.rebalance:type_name -> kring.v1.Rebalance
+	27, // 28: kring.v1.CoordinatorSnapshot.member_overrides:type_name -> kring.v1.MemberOverride
+	28, // 29: kring.v1.CoordinatorSnapshot.events:type_name -> kring.v1.Event
+	15, // 30: kring.v1.CoordinatorSnapshot.leaving_coordinators:type_name -> kring.v1.CoordinatorSnapshot.LeavingCoordinator
+	29, // 31: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_state_proto_init() }
@@ -1353,19 +1562,21 @@ func file_kring_v1_coordinator_state_proto_init() {
 		(*CoordinatorCommand_ChangeOperation)(nil),
 		(*CoordinatorCommand_SetRebalance)(nil),
 		(*CoordinatorCommand_RemoveMember)(nil),
+		(*CoordinatorCommand_ChangeCoordinator)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_state_proto_rawDesc), len(file_kring_v1_coordinator_state_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   16,
+			NumEnums:      1,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_kring_v1_coordinator_state_proto_goTypes,
 		DependencyIndexes: file_kring_v1_coordinator_state_proto_depIdxs,
+		EnumInfos:         file_kring_v1_coordinator_state_proto_enumTypes,
 		MessageInfos:      file_kring_v1_coordinator_state_proto_msgTypes,
 	}.Build()
 	File_kring_v1_coordinator_state_proto = out.File
