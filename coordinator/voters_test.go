@@ -211,6 +211,19 @@ func (c *cluster) remove(through *process, id string) (*kringv1.RemoveCoordinato
 	})
 }
 
+// allVote waits until no coordinator is new any more: while one is, and another is away, there may be no leader.
+func (c *cluster) allVote() {
+	c.t.Helper()
+	eventually(c.t, "all have their votes", func() bool {
+		for _, p := range c.processes {
+			if p.running() && !p.coordinator.consensus.votes.has.Load() {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // voters waits until exactly these vote, as the leader sees it.
 func (c *cluster) voters(ids ...string) {
 	c.t.Helper()
@@ -263,6 +276,7 @@ func TestCoordinatorsAreAdded(t *testing.T) {
 	require.Empty(t, resp.GetWarnings())
 	c.voters("c1", "c2", "c3")
 	c.formed()
+	c.allVote()
 
 	// They count: without the first the others go on, and one that was added is found by its directory again.
 	c.processes[0].halt()
@@ -279,6 +293,7 @@ func TestCoordinatorsAreAdded(t *testing.T) {
 func TestCoordinatorsAreRemoved(t *testing.T) {
 	c := newCluster(t, 3, 2)
 	c.form(2)
+	c.allVote()
 	leader := c.leader()
 	resp, err := c.remove(c.followers()[0], leader.id)
 	require.NoError(t, err)
@@ -313,6 +328,7 @@ func TestCoordinatorsAreRemoved(t *testing.T) {
 func TestRemovedWhileAway(t *testing.T) {
 	c := newCluster(t, 3, 2)
 	c.form(2)
+	c.allVote()
 	away := c.followers()[0]
 	away.halt()
 	eventually(t, "its death is known", func() bool {
@@ -336,6 +352,7 @@ func TestRemovedWhileAway(t *testing.T) {
 func TestCoordinatorIsReplaced(t *testing.T) {
 	c := newCluster(t, 3, 2)
 	c.form(2)
+	c.allVote()
 	old := c.followers()[0]
 	old.halt()
 	c.join("c4")

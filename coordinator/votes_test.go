@@ -88,14 +88,7 @@ func TestTheMarkOfAnEmptyDiskStays(t *testing.T) {
 func TestWipedCoordinatorDoesNotVote(t *testing.T) {
 	c := newCluster(t, 3, 2)
 	c.form(2)
-	eventually(t, "all have their votes", func() bool {
-		for _, p := range c.processes {
-			if !p.coordinator.consensus.votes.has.Load() {
-				return false
-			}
-		}
-		return true
-	})
+	c.allVote()
 	leader, others := c.leader(), c.followers()
 	stale, wiped := others[0], others[1]
 	stale.halt()
