@@ -160,8 +160,13 @@ func (c *cluster) join(id string) *process {
 	for _, other := range c.processes {
 		p.join = append(p.join, other.gossip)
 	}
-	c.processes = append(c.processes, p)
 	p.start()
+	for _, other := range c.processes {
+		eventually(c.t, other.id+" hears of "+id, func() bool {
+			return !other.running() || other.coordinator.coordinatorsNow()[id].Disk == gossip.DiskFresh
+		})
+	}
+	c.processes = append(c.processes, p)
 	return p
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/kringdb/kring/cmd/internal/output"
 	"github.com/kringdb/kring/cmd/internal/service"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
 )
 
 // masterFlags are those of commands that talk to the coordinators themselves.
@@ -165,7 +166,9 @@ func newAddCoordinator() *cobra.Command {
 		Example: "  kring coordinator add c4", Args: arguments(1, 1, "the ID of a coordinator"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return flags.call(cmd, func(ctx context.Context, c *masters.Client) error {
-				resp, err := masters.Call(ctx, c, &kringv1.AddCoordinatorRequest{Id: args[0]}, kringv1.CoordinatorsServiceClient.AddCoordinator)
+				resp, err := whenHeard(ctx, func() (*kringv1.AddCoordinatorResponse, error) {
+					return masters.Call(ctx, c, &kringv1.AddCoordinatorRequest{Id: args[0]}, kringv1.CoordinatorsServiceClient.AddCoordinator)
+				})
 				if err != nil {
 					return err
 				}
@@ -219,8 +222,10 @@ func newReplaceCoordinator() *cobra.Command {
 		Example: "  kring coordinator replace c1 c4", Args: arguments(2, 2, "the IDs of the old and the new coordinator"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return flags.call(cmd, func(ctx context.Context, c *masters.Client) error {
-				resp, err := masters.Call(ctx, c, &kringv1.ReplaceCoordinatorRequest{OldId: args[0], NewId: args[1]},
-					kringv1.CoordinatorsServiceClient.ReplaceCoordinator)
+				resp, err := whenHeard(ctx, func() (*kringv1.ReplaceCoordinatorResponse, error) {
+					return masters.Call(ctx, c, &kringv1.ReplaceCoordinatorRequest{OldId: args[0], NewId: args[1]},
+						kringv1.CoordinatorsServiceClient.ReplaceCoordinator)
+				})
 				if err != nil {
 					return err
 				}
@@ -232,7 +237,27 @@ func newReplaceCoordinator() *cobra.Command {
 	return cmd
 }
 
-const votersPoll = 100 * time.Millisecond
+const (
+	votersPoll  = 100 * time.Millisecond
+	heardWithin = 5 * time.Second // a coordinator that was started a moment ago is known to the others
+)
+
+// whenHeard asks again for a while where the coordinator to add is not heard of.
+func whenHeard[R any](ctx context.Context, ask func() (R, error)) (R, error) {
+	for deadline := time.Now().Add(heardWithin); ; {
+		resp, err := ask()
+		if kverr.CodeOf(err) != kverr.NotFound || time.Now().After(deadline) {
+			return resp, err
+		}
+		timer := time.NewTimer(votersPoll)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return resp, err
+		case <-timer.C:
+		}
+	}
+}
 
 // waitForVoters waits until one votes and another is gone, by the leader's word; either may be empty.
 func waitForVoters(ctx context.Context, cmd *cobra.Command, c *masters.Client, in, out string, warnings []string) error {
