@@ -225,3 +225,28 @@ func TestOut(t *testing.T) {
 	out := outOf(table, v, since, time.Minute, time.UnixMilli(61_000))
 	require.Equal(t, map[ring.NodeID]bool{"a": true}, out, "b is up by the table yet, c has come back, d was up later")
 }
+
+// A primary whose copy is to move for balance hands over before its successor joins: were the plan made anew then, its copy would
+// be the last to leave. One that drains need not: it leaves first in any plan.
+func TestAPrimaryHandsOverBeforeItsCopyMoves(t *testing.T) {
+	table := testTable(ring.Partition{Primary: rA, InSync: reps(rA, rB, rC)})
+	target := &partitionTarget{holders: reps(rB, rC, rD), primary: rD}
+	verdict := func(table *ring.Table) verdict {
+		return planOf(t, table, viewOf(table, healthy), nil).verdictOn(&table.Settings, &table.Partitions[0], target)
+	}
+	v := verdict(table)
+	require.Equal(t, reps(rD), v.adds)
+	require.Zero(t, v.begin)
+	require.True(t, v.lead.needed)
+	require.Contains(t, reps(rB, rC), v.lead.to)
+
+	v = verdict(drained(table, "a"))
+	require.Equal(t, 1, v.begin)
+	require.Zero(t, v.lead)
+
+	p := table.Partitions[0].Clone()
+	p.Primary = rB
+	v = verdict(table.WithPartition(10, p))
+	require.Equal(t, 1, v.begin)
+	require.Zero(t, v.lead)
+}

@@ -255,6 +255,28 @@ func TestNewDiskUnderAnOldName(t *testing.T) {
 	}
 }
 
+// What a node has lost with its disk goes back to it, and not to those that the library prefers: they have what they should.
+func TestAnEmptiedNodeComesFirst(t *testing.T) {
+	table := formed(t, testSettings(1024, 3), testMembers(10))
+	lost, _ := loads(table)
+	wiped := *table.Member("n1")
+	wiped.Store = 77
+	table = table.WithMember(2, wiped)
+	var preferred []NodeID
+	for i := range table.Partitions {
+		preferred = append(preferred, table.Members[1+i%9].Node)
+	}
+	target := checkPlan(t, table, PlanOptions{Preferred: preferred})
+	back := 0
+	for i := range target.Placements {
+		if contains(target.Placements[i].Adds(&table.Partitions[i]), wiped.Replica()) {
+			back++
+		}
+	}
+	require.GreaterOrEqual(t, float64(back), 0.94*float64(lost["n1"]))
+	require.Equal(t, lost["n1"], measure(table, target).adds, "nothing moves to n1 in place of what went to others")
+}
+
 func TestAllCopiesLostIsOffline(t *testing.T) {
 	table := formed(t, testSettings(64, 3), testMembers(6))
 	out := []NodeID{"n1", "n2", "n3"}

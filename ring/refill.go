@@ -69,10 +69,16 @@ func (p *plan) suits(part *planPartition, node int32) bool {
 	return true
 }
 
-// rank works out how well each node suits part, for pick: the owner first, then by rendezvous.
+// rank works out how well each node suits part, for pick: the owner first if another does not lack far more, then by
+// rendezvous.
 func (p *plan) rank(part *planPartition) {
+	preferred := p.initial || p.suits(part, part.owner)
 	for i := range p.nodes {
-		if p.nodes[i].receives {
+		switch {
+		case !p.nodes[i].receives:
+		case int32(i) == part.owner && !preferred:
+			p.costs[i] = p.rendezvous.cost(part.id, int32(i))
+		default:
 			p.costs[i] = p.cost(part, int32(i))
 		}
 	}
