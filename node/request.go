@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"math"
 	"sort"
 	"time"
 
@@ -198,10 +197,6 @@ func (r *request) proposal(req *kringv1.Request, at replica.Time) *replica.Propo
 		Increment:      req.Op == kringv1.Op_OP_INCREMENT,
 		Delta:          req.Increment,
 		TTLMillis:      req.TtlMillis,
-	}
-	if req.KnownCommitted == 0 {
-		// TODO(retries): clients of today do not say. To be dropped with the client that does.
-		r.mutation.propose.KnownCommitted = math.MaxUint64
 	}
 	return &r.mutation.propose
 }

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kringdb/kring/bench"
 	"github.com/kringdb/kring/proto/kverr"
 )
@@ -159,20 +157,18 @@ func (c *expiringClient) found(k *expiringKey, call time.Duration, a Answer) {
 
 // audit looks once more at keys that were gone.
 func (w *expiring) audit(ctx context.Context) {
-	var reading errgroup.Group
-	reading.SetLimit(auditWorkers)
+	reading := newWorkers(auditWorkers)
 	for _, c := range w.all {
 		for _, name := range c.past {
-			reading.Go(func() error {
+			reading.do(func() {
 				w.gone.checked(1)
 				if a, err := readBack(ctx, w.store, name); err == nil {
 					w.gone.violation("key %q: was gone, and is there after healing, at version %d", name, a.Version)
 				}
-				return nil
 			})
 		}
 	}
-	_ = reading.Wait() // the functions return no errors
+	reading.wait()
 }
 
 func (w *expiring) verdicts() []Verdict { return []Verdict{w.early.result(), w.gone.result()} }

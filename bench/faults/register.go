@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kringdb/kring/bench"
 	"github.com/kringdb/kring/proto/kverr"
 )
@@ -20,7 +18,7 @@ type registers struct {
 	*shared
 	hot      []*hotRegister
 	values   atomic.Uint64 // numbers of values given out
-	judging  errgroup.Group
+	judging  *workers
 	linear   *findings
 	versions *findings
 	bytes    *findings
@@ -70,9 +68,9 @@ func newRegisters(s *shared, random *rand.Rand) *registers {
 	r := &registers{
 		shared: s, linear: newFindings("registers are linearizable (Porcupine)", "histories"),
 		versions: newFindings("versions rise", "histories"), bytes: newFindings("values are those written", "values read"),
-		final: newFindings("acknowledged register writes are there after healing", "registers"),
+		final:   newFindings("acknowledged register writes are there after healing", "registers"),
+		judging: newWorkers(judgesAtATime),
 	}
-	r.judging.SetLimit(judgesAtATime)
 	for range s.config.HotKeys {
 		r.hot = append(r.hot, &hotRegister{})
 		r.seeds = append(r.seeds, random.Uint64())
@@ -159,7 +157,7 @@ func (r *registers) end(hot int, key *registerKey, o registerOp) {
 	}
 	h.mu.Unlock()
 	if full {
-		r.judging.Go(func() error { r.judge(key.name, key.history); return nil })
+		r.judging.do(func() { r.judge(key.name, key.history) })
 	}
 }
 
@@ -267,20 +265,18 @@ func (r *registers) audit(ctx context.Context) {
 		if key := h.current; key != nil {
 			h.current = nil
 			h.past = append(h.past, endOf(key))
-			r.judging.Go(func() error { r.judge(key.name, key.history); return nil })
+			r.judging.do(func() { r.judge(key.name, key.history) })
 		}
 		h.mu.Unlock()
 	}
-	var reading errgroup.Group
-	reading.SetLimit(auditWorkers)
+	reading := newWorkers(auditWorkers)
 	for _, h := range r.hot {
 		for _, e := range h.past {
-			reading.Go(func() error { r.auditOne(ctx, e); return nil })
+			reading.do(func() { r.auditOne(ctx, e) })
 		}
 	}
-	// Neither group's functions return errors: what they find is in the findings.
-	_ = reading.Wait()
-	_ = r.judging.Wait()
+	reading.wait()
+	r.judging.wait()
 }
 
 func (r *registers) auditOne(ctx context.Context, e registerEnd) {

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -79,15 +77,16 @@ func (c *Client) CountCopies(ctx context.Context, partitions ...ring.PartitionID
 		req.Partitions = append(req.Partitions, uint32(id))
 	}
 	counts := make([]NodeCopies, len(t.Members))
-	var group errgroup.Group
-	group.SetLimit(countCopiesAtOnce)
+	var counting sync.WaitGroup
+	places := make(chan struct{}, countCopiesAtOnce)
 	for i := range t.Members {
-		group.Go(func() error {
+		places <- struct{}{}
+		counting.Go(func() {
+			defer func() { <-places }()
 			counts[i] = c.countCopies(ctx, &t.Members[i], req)
-			return nil
 		})
 	}
-	_ = group.Wait() // each failure stands in its entry
+	counting.Wait()
 	return counts
 }
 
