@@ -56,6 +56,7 @@ func (c *Coordinator) heartbeat(_ context.Context, req *kringv1.HeartbeatRequest
 	resp := &kringv1.HeartbeatResponse{TableVersion: t.Version, LeaderId: c.cfg.ID, ClusterId: t.Settings.ClusterID}
 	if req.GetRole() == kringv1.HeartbeatRole_HEARTBEAT_ROLE_NODE {
 		resp.Handovers = c.handovers.of(ring.Replica{Node: ring.NodeID(req.GetId()), Store: ring.StoreID(req.GetStoreId())})
+		resp.NobodyStays = req.GetLeaving() && c.beats.nobodyStays(t, time.Now())
 	}
 	return resp, nil
 }

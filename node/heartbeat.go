@@ -76,6 +76,9 @@ func (n *Node) heartbeat(ctx context.Context, req *kringv1.HeartbeatRequest) {
 		}
 		return
 	}
+	if req.GetLeaving() && resp.GetNobodyStays() {
+		wake(n.alone)
+	}
 	n.handOver(resp.GetHandovers())
 }
 

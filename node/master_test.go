@@ -33,6 +33,7 @@ type master struct {
 	beatAt    map[ring.NodeID]time.Time
 	handovers []*kringv1.Handover
 	asked     []*kringv1.ChangePartitionsRequest_Change
+	deaf      bool // decides nothing
 }
 
 // masterSilent is how long heartbeats must have stopped for others to take over.
@@ -141,8 +142,18 @@ func (m *master) Heartbeat(_ context.Context, req *kringv1.HeartbeatRequest) (*k
 	defer m.mu.Unlock()
 	m.beats[ring.NodeID(req.Id)], m.beatAt[ring.NodeID(req.Id)] = req, time.Now()
 	return &kringv1.HeartbeatResponse{
-		ClusterId: m.settings.ClusterID, TableVersion: m.table.Version, Handovers: m.handovers,
+		ClusterId: m.settings.ClusterID, TableVersion: m.table.Version, Handovers: m.handovers, NobodyStays: req.Leaving && m.nobodyStays(),
 	}, nil
+}
+
+// nobodyStays is called with mu held.
+func (m *master) nobodyStays() bool {
+	for i := range m.table.Members {
+		if !m.beats[m.table.Members[i].Node].GetLeaving() {
+			return false
+		}
+	}
+	return true
 }
 
 // beat is the newest heartbeat of a node.
@@ -157,6 +168,9 @@ func (m *master) ChangePartitions(
 ) (*kringv1.ChangePartitionsResponse, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.deaf {
+		return nil, kverr.ToGRPC(kverr.New(kverr.Unavailable, "nothing is decided now"))
+	}
 	resp := new(kringv1.ChangePartitionsResponse)
 	var decided []ring.Partition
 	for _, change := range req.Changes {

@@ -45,6 +45,7 @@ type Node struct {
 
 	beat     chan struct{} // capacity 1: a heartbeat is due now
 	leaving  atomic.Bool   // stopping in good order
+	alone    chan struct{} // capacity 1: while leaving, the coordinators said that nobody stays
 	halt     sync.Once     // closes halted
 	halted   chan struct{} // stop without a word
 	draining atomic.Bool   // Run winds down: nothing more is admitted
@@ -72,6 +73,7 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("node", cfg.ID), sending: make(chan struct{}, maxTransfers),
 		beat: make(chan struct{}, 1), halted: make(chan struct{}), drained: make(chan struct{}, 1),
+		alone: make(chan struct{}, 1),
 	}
 	n.changer, n.fetcher = newChanger(n), newFetcher(n)
 	var err error

@@ -516,7 +516,8 @@ type HeartbeatResponse struct {
 	TableVersion  uint64                 `protobuf:"varint,1,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"` // the leader's
 	LeaderId      string                 `protobuf:"bytes,2,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
 	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	Handovers     []*Handover            `protobuf:"bytes,4,rep,name=handovers,proto3" json:"handovers,omitempty"` // nodes: leads to be given away now, a few at a time
+	Handovers     []*Handover            `protobuf:"bytes,4,rep,name=handovers,proto3" json:"handovers,omitempty"`                         // nodes: leads to be given away now, a few at a time
+	NobodyStays   bool                   `protobuf:"varint,5,opt,name=nobody_stays,json=nobodyStays,proto3" json:"nobody_stays,omitempty"` // nodes that are leaving: so does every other that is not silent, and nothing can be handed over
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -577,6 +578,13 @@ func (x *HeartbeatResponse) GetHandovers() []*Handover {
 		return x.Handovers
 	}
 	return nil
+}
+
+func (x *HeartbeatResponse) GetNobodyStays() bool {
+	if x != nil {
+		return x.NobodyStays
+	}
+	return false
 }
 
 // Handover asks a partition's primary to release it to another in-sync replica. It is named in every answer until the
@@ -1818,13 +1826,14 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x0fsync_p99_millis\x18\b \x01(\x01R\rsyncP99Millis\x12&\n" +
 	"\x0fdisk_free_bytes\x18\t \x01(\x04R\rdiskFreeBytes\x12\x1b\n" +
 	"\tdisk_full\x18\n" +
-	" \x01(\bR\bdiskFull\"\xa6\x01\n" +
+	" \x01(\bR\bdiskFull\"\xc9\x01\n" +
 	"\x11HeartbeatResponse\x12#\n" +
 	"\rtable_version\x18\x01 \x01(\x04R\ftableVersion\x12\x1b\n" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x120\n" +
-	"\thandovers\x18\x04 \x03(\v2\x12.kring.v1.HandoverR\thandovers\"a\n" +
+	"\thandovers\x18\x04 \x03(\v2\x12.kring.v1.HandoverR\thandovers\x12!\n" +
+	"\fnobody_stays\x18\x05 \x01(\bR\vnobodyStays\"a\n" +
 	"\bHandover\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12!\n" +
