@@ -157,7 +157,8 @@ func listen(t *testing.T, address string) net.Listener {
 	return l
 }
 
-func (p *process) start() {
+// create makes a coordinator and its gossip, and runs neither.
+func (p *process) create() {
 	p.t.Helper()
 	var err error
 	p.talk, err = gossip.New(gossip.Config{
@@ -173,6 +174,11 @@ func (p *process) start() {
 	p.change(&cfg)
 	p.coordinator, err = New(cfg)
 	require.NoError(p.t, err)
+}
+
+func (p *process) start() {
+	p.t.Helper()
+	p.create()
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel, p.done, p.talkDone = cancel, make(chan error, 1), make(chan struct{})
 	go func() { p.done <- p.coordinator.Run(ctx) }()
