@@ -159,16 +159,27 @@ func (c *expiringClient) found(k *expiringKey, call time.Duration, a Answer) {
 func (w *expiring) audit(ctx context.Context) {
 	reading := newWorkers(auditWorkers)
 	for _, c := range w.all {
-		for _, name := range c.past {
-			reading.do(func() {
-				w.gone.checked(1)
-				if a, err := readBack(ctx, w.store, name); err == nil {
-					w.gone.violation("key %q: was gone, and is there after healing, at version %d", name, a.Version)
-				}
-			})
+		names := c.past
+		for _, k := range c.live {
+			if k.looks > 0 {
+				names = append(names, k.name)
+			}
+		}
+		for _, name := range names {
+			reading.do(func() { w.auditOne(ctx, name) })
 		}
 	}
 	reading.wait()
+}
+
+func (w *expiring) auditOne(ctx context.Context, name string) {
+	w.gone.checked(1)
+	switch a, err := readBack(ctx, w.store, name); {
+	case err == nil:
+		w.gone.violation("key %q: was gone, and is there after healing, at version %d", name, a.Version)
+	case kverr.CodeOf(err) != kverr.NotFound:
+		w.gone.violation("key %q: unreadable: %v", name, err)
+	}
 }
 
 func (w *expiring) verdicts() []Verdict { return []Verdict{w.early.result(), w.gone.result()} }

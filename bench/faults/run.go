@@ -234,7 +234,9 @@ func (s *strike) do(ctx context.Context) Fault {
 	f.Begun, f.Targets = s.clock.Now(), s.targets
 	begun := s.load.Gaps().Mark()
 
-	s.hold(ctx, a, &f)
+	if err == nil {
+		s.hold(ctx, a, &f)
+	}
 	note("end", a.end(ctx, s))
 	f.End = s.clock.Now()
 	missing := s.recover(ctx, a, &f)
