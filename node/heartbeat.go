@@ -76,6 +76,7 @@ func (n *Node) heartbeat(ctx context.Context, req *kringv1.HeartbeatRequest) {
 		}
 		return
 	}
+	n.heard.Store(&heard{at: time.Now(), version: resp.GetTableVersion()})
 	if req.GetLeaving() && resp.GetNobodyStays() {
 		wake(n.alone)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
 	"github.com/kringdb/kring/proto/codec"
@@ -211,6 +212,18 @@ func (m *master) current() *ring.Table {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.table
+}
+
+// decide changes one partition as f says.
+func (m *master) decide(t testing.TB, id ring.PartitionID, f func(p *ring.Partition)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.table.Partitions[id]
+	desired := p.Clone()
+	f(&desired)
+	next, err := ring.Change(p, p.Epoch, desired, int(m.settings.MinInSync))
+	require.NoError(t, err)
+	m.update(func(t *ring.Table) *ring.Table { return t.WithPartition(t.Version+1, next) })
 }
 
 // watchOver promotes backups of primaries that have fallen silent.

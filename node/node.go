@@ -37,6 +37,7 @@ type Node struct {
 	cluster    atomic.Pointer[string] // id of the cluster that has accepted this node; nil before
 	minVersion uint64                 // tables below it do not know this start of the node; set before the first is taken
 	table      atomic.Pointer[ring.Table]
+	heard      atomic.Pointer[heard] // nil before the first heartbeat was answered
 
 	changer   *changer
 	fetcher   *fetcher
@@ -153,6 +154,7 @@ func (n *Node) Run(ctx context.Context) error {
 	forever(n.changer.run)
 	forever(n.fetcher.run)
 	run(n.engine.expireLoop)
+	run(n.dropStrays)
 	run(n.join)
 
 	var err error

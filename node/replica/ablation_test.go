@@ -174,6 +174,24 @@ func bouncing(p *profile) {
 	}
 }
 
+// dropping is a profile in which replicas are thrown out, drop what they have, and come back all the time.
+func dropping(p *profile) {
+	deposing(p)
+	p.drops, p.trims, p.supervises = true, true, true
+	p.configure = 50 * time.Millisecond
+	p.often = func(w *world) {
+		current := pick(w, w.table.current...)
+		if n := w.table.absent(&current); n != nil {
+			desired := current.Clone()
+			desired.Joining = append(desired.Joining, n.replica)
+			w.table.try(current, desired)
+		} else if victim := pick(w, current.InSync...); victim != current.Primary {
+			current.InSync = without(current.InSync, victim)
+			w.table.try(w.table.current[current.ID], current)
+		}
+	}
+}
+
 // copying is a profile in which joiners need snapshots nearly always, and these take long.
 func copying(p *profile) {
 	deposing(p)
@@ -317,6 +335,20 @@ var ablations = []ablation{
 			}
 		}
 		return nil
+	}},
+	{rule: "10", what: "a copy is dropped that was a stray one a while ago", seeds: 4000, profile: dropping, onBefore: func(n *simNode, ev Event) func() {
+		d, ok := ev.(*Drop)
+		if !ok || n.core.partitions[d.Partition] == nil {
+			return nil
+		}
+		p := n.core.partitions[d.Partition]
+		config, role, matched := p.config, p.role, p.matched
+		if role != roleBackup || p.queued != p.applied || p.fetch != nil {
+			return nil
+		}
+		d.Epoch, p.role = config.Epoch, roleNone
+		p.config.InSync, p.config.Joining = without(config.InSync, n.replica), without(config.Joining, n.replica)
+		return func() { p.config, p.role, p.matched = config, role, min(matched, p.last) }
 	}},
 	{rule: "11", what: "the lease is checked before the read", seeds: 4000, profile: hasty, asksFirst: true},
 	{rule: "11", what: "a read from before the opening is answered", seeds: 4000, onBefore: func(_ *simNode, ev Event) func() {
@@ -510,8 +542,10 @@ func TestAblations(t *testing.T) {
 		t.Skip("long, and without goroutines of its own")
 	}
 	// With nothing removed, the same conditions must notice nothing: else what is caught below means little.
-	if seed, err := firstFailure(&ablation{profile: deposing}, 1, *controlCount, new([sightings]int)); err != nil {
-		t.Fatalf("nothing removed, and yet seed %d: %v", seed, err)
+	for _, profile := range []func(*profile){deposing, dropping} {
+		if seed, err := firstFailure(&ablation{profile: profile}, 1, *controlCount, new([sightings]int)); err != nil {
+			t.Fatalf("nothing removed, and yet seed %d: %v", seed, err)
+		}
 	}
 	for i := range ablations {
 		a := &ablations[i]

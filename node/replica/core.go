@@ -252,6 +252,8 @@ func (c *Core) Step(now Time, ev Event) {
 		c.installed(ev)
 	case *InstallFailed:
 		c.installFailed(ev)
+	case *Drop:
+		c.drop(ev)
 	default:
 		panic(fmt.Sprintf("replica: unknown event %T", ev))
 	}

@@ -181,6 +181,16 @@ type InstallFailed struct {
 	Generation uint32 // 0: it was not begun
 }
 
+// Drop says that an empty generation was made of a partition, in the place of a stray copy (Strays) that no one needs. Ignored is
+// set on return if the copy is none any more, or in use: the caller aborts the generation.
+type Drop struct {
+	Partition  ring.PartitionID
+	Epoch      ring.Epoch // as Strays said
+	Generation uint32
+
+	Ignored bool
+}
+
 // Expire names keys that were found in the applied state past their expiry, for the primary to take away. Next is when the partition
 // has to be looked at again in Unix milliseconds; 0: not before another key with an expiry comes.
 type Expire struct {
@@ -203,6 +213,7 @@ func (*Leave) event()         {}
 func (*Installing) event()    {}
 func (*Installed) event()     {}
 func (*InstallFailed) event() {}
+func (*Drop) event()          {}
 func (*Propose) event()       {}
 func (*Read) event()          {}
 func (*Received) event()      {}

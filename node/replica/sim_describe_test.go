@@ -46,6 +46,8 @@ func describeEvent(ev Event) string {
 		return fmt.Sprintf("installed p%d generation %d: %d@%v", ev.Partition, ev.Generation, ev.Seq, ev.SeqEpoch)
 	case *InstallFailed:
 		return fmt.Sprintf("install of p%d failed, generation %d", ev.Partition, ev.Generation)
+	case *Drop:
+		return fmt.Sprintf("drop p%d epoch %v for generation %d", ev.Partition, ev.Epoch, ev.Generation)
 	case *Propose:
 		return fmt.Sprintf("propose p%d epoch %v: %v", ev.Partition, ev.Epoch, ev.Token)
 	case *Read:

@@ -31,8 +31,9 @@ type simLog struct {
 	trim       uint64
 	promise    *entry.Record
 	generation uint32
-	next       uint32 // generation that was opened and not flipped to
-	flip       int    // place of its record, from 1
+	next       uint32     // generation that was opened and not flipped to
+	flip       int        // place of its record, from 1
+	dropped    ring.Epoch // promised when the copy was last dropped
 }
 
 // simState is one partition's applied state. Values are shared by copies until one is written to.
@@ -113,6 +114,7 @@ func (d *simDisk) append(r entry.Record) {
 		s := d.installed[r.Generation]
 		s.shared = true
 		d.state[r.Partition] = s
+		d.trims[r.Partition] = min(d.trims[r.Partition], r.Seq)
 	}
 }
 
@@ -146,6 +148,10 @@ func (d *simDisk) index(i int) {
 func (l *simLog) flipTo(r *entry.Record) {
 	l.generation, l.next, l.trim = r.Generation, 0, r.Seq
 	l.entries, l.epochs = make([][]byte, r.Seq), make([]ring.Epoch, r.Seq)
+	if r.Seq == 0 {
+		l.dropped = l.promise.Epoch
+		return
+	}
 	l.epochs[r.Seq-1] = r.Epoch
 }
 

@@ -94,6 +94,9 @@ func (n *simNode) start() {
 	n.after(n.w.between(0, tickEvery), n.tick)
 	n.after(n.w.between(100*time.Millisecond, 2*time.Second), n.flush)
 	n.after(n.w.between(0, expireEvery), n.expire)
+	if n.w.profile.drops {
+		n.after(0, n.dropStrays)
+	}
 	for _, l := range n.w.links[n.index] {
 		n.w.connectSoon(l)
 	}
@@ -179,6 +182,17 @@ func (n *simNode) expire() {
 	n.after(expireEvery, n.expire)
 }
 
+// dropStrays drops copies that nobody counts on, much sooner than package node would.
+func (n *simNode) dropStrays() {
+	defer n.w.aside()()
+	for _, s := range n.core.Strays() {
+		ev := &Drop{Partition: s.Partition, Epoch: s.Epoch, Generation: n.disk.openGeneration()}
+		n.disk.finish(ev.Generation, simState{})
+		n.after(n.w.between(0, pick(n.w, 10*time.Millisecond, 500*time.Millisecond)), func() { n.step(ev) })
+	}
+	n.after(n.w.between(10*time.Millisecond, 300*time.Millisecond), n.dropStrays)
+}
+
 func (n *simNode) flush() {
 	n.disk.flush()
 	n.after(n.w.between(200*time.Millisecond, 3*time.Second), n.flush)
@@ -251,7 +265,11 @@ func (n *simNode) record(r *entry.Record) {
 	case entry.RecordDrop:
 		n.w.saw(sawDrop)
 	case entry.RecordFlip:
-		n.w.saw(sawFlip)
+		if r.Seq == 0 {
+			n.w.saw(sawEmptied)
+		} else {
+			n.w.saw(sawFlip)
+		}
 		n.w.ghost.flipped(n, r)
 	default:
 	}

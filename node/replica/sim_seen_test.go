@@ -23,6 +23,7 @@ const (
 	sawBroken // a snapshot that was broken off
 	sawFlip
 	sawDrop
+	sawEmptied // a copy that nobody counted on was dropped
 	sawRestore
 	sawLeft
 	sawRepeat
@@ -34,7 +35,7 @@ const (
 
 var sightingNames = [sightings]string{
 	"crashes", "lost disks", "promotions", "handovers", "additions", "replacements", "demotions", "continued epochs",
-	"snapshots", "broken snapshots", "flips", "dropped generations", "restored coordinators", "clean stops", "repeats", "requests too old", "forgotten requests", "expiries",
+	"snapshots", "broken snapshots", "flips", "dropped generations", "dropped copies", "restored coordinators", "clean stops", "repeats", "requests too old", "forgotten requests", "expiries",
 }
 
 func (w *world) saw(s sighting) { w.seen[s]++ }

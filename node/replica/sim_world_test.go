@@ -14,7 +14,8 @@ import (
 // by one queue of events in virtual time. Everything random comes from one seed, so a seed is a transcript.
 type world struct {
 	rnd     *rand.Rand
-	now     int64 // nanoseconds of true time
+	other   *rand.Rand // see aside
+	now     int64      // nanoseconds of true time
 	queue   eventQueue
 	free    []*simEvent
 	order   uint64
@@ -64,6 +65,13 @@ func (w *world) logf(n *simNode, format string, args ...any) {
 	fmt.Fprintf(&w.printed, "%9.3fms %s  %s\n", float64(w.now)/1e6, who, fmt.Sprintf(format, args...))
 }
 
+// aside takes what is random from another source until the function that it returns is called, so that a run in which nothing
+// comes of it goes as it would without.
+func (w *world) aside() (end func()) {
+	w.rnd, w.other = w.other, w.rnd
+	return func() { w.rnd, w.other = w.other, w.rnd }
+}
+
 func (w *world) chance(p float64) bool { return w.rnd.Float64() < p }
 
 // between is a random duration in [a, b).
@@ -90,6 +98,7 @@ type profile struct {
 	keeps                                    int // entries kept by a trim, below that
 	minInSync                                int
 	expires                                  bool          // keys have times to live
+	drops                                    bool          // copies that nobody counts on
 	remembers                                time.Duration // request ids
 	requests                                 int           // remembered
 	often                                    func(*world)  // a fault that comes in every second place; nil: none does
@@ -209,8 +218,11 @@ func (w *world) runUntil(end int64, done func() bool) bool {
 
 // newWorld lays out a cluster that has just been formed: empty disks, epoch 1 everywhere.
 func newWorld(seed uint64, without *ablation, trace bool) *world {
-	w := &world{rnd: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), trace: trace, without: without}
+	w := &world{
+		rnd: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), other: rand.New(rand.NewPCG(seed, 0)), trace: trace, without: without,
+	}
 	w.profile = w.pickProfile()
+	w.profile.drops = seed%5 < 3
 	if without != nil && without.profile != nil {
 		without.profile(&w.profile)
 	}

@@ -307,7 +307,7 @@ func (w *workload) note(r modelRecord) {
 	w.records = append(w.records, r)
 	w.model.record(r, len(w.records))
 	if r.to != nil {
-		w.applied[r.Partition] = w.model.partition(r.Partition).applied
+		w.applied[r.Partition] = max(w.applied[r.Partition], w.model.partition(r.Partition).applied)
 	}
 }
 
@@ -359,7 +359,7 @@ func (w *workload) apply(t *testing.T, s store.Store) {
 			require.NoError(t, entry.Decode(p.at(seq).payload, e))
 			batch = append(batch, store.Applied{Partition: id, Entry: e})
 			p.applied = seq
-			w.applied[id] = seq
+			w.applied[id] = max(w.applied[id], seq)
 		}
 	}
 	w.mu.Unlock()

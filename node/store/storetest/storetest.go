@@ -43,6 +43,7 @@ func Run(t *testing.T, f Factory) {
 		"InstallDefects":   testInstallDefects,
 		"InstallGivenUp":   testInstallGivenUp,
 		"InstallAgain":     testInstallAgain,
+		"InstallNothing":   testInstallNothing,
 		"ReopenInstalled":  testReopenInstalled,
 		"RetainMore":       testRetainMore,
 		"Size":             testSize,
