@@ -61,16 +61,16 @@ func (g *Gateway) getIndex(x *exchange, _ *http.Request) error {
 	return x.sendJSON(indexView{
 		Name: "kring", Version: g.config.Version, Gateway: g.config.ID,
 		Calls: []string{
-			"GET, HEAD, PUT, DELETE /v1/kv/{key}",
-			"GET, HEAD, PUT, DELETE /v1/kv-base64/{base64url of the key}",
-			"GET /v1/cluster",
-			"GET /v1/cluster/members",
-			"GET /v1/cluster/ring",
-			"GET /v1/cluster/locate?key={key}",
-			"GET /v1/cluster/copies",
-			"GET /livez",
-			"GET /readyz",
-			"GET /metrics",
+			"GET, HEAD, PUT, POST, DELETE /v1/kv/{key}",
+			"GET, HEAD, PUT, POST, DELETE /v1/kv-base64/{base64url of the key}",
+			"GET, HEAD /v1/cluster",
+			"GET, HEAD /v1/cluster/members",
+			"GET, HEAD /v1/cluster/ring",
+			"GET, HEAD /v1/cluster/locate?key={key}",
+			"GET, HEAD /v1/cluster/copies",
+			"GET, HEAD /livez",
+			"GET, HEAD /readyz",
+			"GET, HEAD /metrics",
 		},
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
@@ -300,5 +301,23 @@ func TestIndex(t *testing.T) {
 	var v indexView
 	require.NoError(t, json.Unmarshal(a.body, &v))
 	require.Equal(t, "g1", v.Gateway)
-	require.NotEmpty(t, v.Calls)
+	// Every path that is served is listed, with the methods that it has.
+	listed := make(map[string]string)
+	for _, call := range v.Calls {
+		methods, path, ok := strings.Cut(call, " /")
+		require.True(t, ok, call)
+		path, _, _ = strings.Cut("/"+path, "?")
+		if prefix, _, ok := strings.Cut(path, "{"); ok {
+			path = prefix + "*"
+		}
+		listed[path] = methods
+	}
+	served := make(map[string]string)
+	require.NoError(t, chi.Walk(h.gateway.mux, func(method, path string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		allow := h.do(http.MethodOptions, strings.ReplaceAll(path, "*", "YQ"), nil).Header.Get("Allow")
+		served[path] = strings.TrimSuffix(allow, ", OPTIONS")
+		return nil
+	}))
+	delete(served, "/") // which is being read
+	require.Equal(t, served, listed)
 }

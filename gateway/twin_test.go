@@ -101,7 +101,7 @@ func (t *twin) Get(ctx context.Context, key []byte, _ ...client.Option) (client.
 	defer t.mu.Unlock()
 	v, ok := t.values[string(key)]
 	if !ok {
-		return client.Value{Result: r}, kverr.New(kverr.NotFound, "no such key")
+		return client.Value{Result: r}, &kverr.Error{Code: kverr.NotFound}
 	}
 	r.Version = v.Version
 	v.Result = r
@@ -196,7 +196,7 @@ func (t *twin) Incr(ctx context.Context, key []byte, delta int64, options ...cli
 		if old.Version != 0 {
 			var err error
 			if number, err = strconv.ParseInt(string(old.Value), 10, 64); err != nil {
-				return 0, kverr.New(kverr.NotANumber, "the value is not a decimal number of 64 bits")
+				return 0, kverr.New(kverr.NotANumber, "the value is not a decimal number of 64 bits, or would not be one after the increment")
 			}
 		}
 		number += delta

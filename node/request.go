@@ -81,7 +81,7 @@ func fill(resp *kringv1.Response, a *replica.Answer) {
 	case replica.IdempotencyMismatch:
 		resp.Code, resp.Message = kverr.IdempotencyMismatch, "the idempotency key was used for another request"
 	case replica.NotANumber:
-		resp.Code, resp.Message = kverr.NotANumber, "the value is not a decimal int64, or would not be after the increment"
+		resp.Code, resp.Message = kverr.NotANumber, "the value is not a decimal number of 64 bits, or would not be one after the increment"
 	case replica.TooLate:
 		resp.Code = kverr.Deadline
 	case replica.Failed:

@@ -190,6 +190,7 @@ func verdict(a *Answer) string {
 	s := [...]string{
 		OK: "ok", NotPrimary: "not primary", Busy: "busy", Unavailable: "unavailable", PreconditionFailed: "precondition failed",
 		OutcomeUnknown: "unknown", TooLate: "too late", Failed: "failed",
+		Conflict: "conflict", IdempotencyMismatch: "mismatch",
 	}[a.Verdict]
 	if a.Verdict == OK || a.Verdict == PreconditionFailed {
 		s += fmt.Sprintf(" version %d", a.Version)
