@@ -6,6 +6,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kringdb/kring/internal/await"
 )
 
 func TestRaftHasNoPipelines(t *testing.T) {
@@ -25,7 +27,7 @@ func TestGossipMayBeClosedFirst(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.coordinator.Run(ctx) }()
-	eventually(t, "its start", p.coordinator.started.Load)
+	await.Until(t, "its start", p.coordinator.started.Load)
 	cancel()
 	require.NoError(t, <-done)
 }

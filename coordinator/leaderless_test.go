@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 )
@@ -44,7 +45,7 @@ func TestWatchersOfALeaderlessCoordinator(t *testing.T) {
 
 	c.processes[0].start()
 	c.allReady()
-	eventually(t, "watchers may stay again", func() bool {
+	await.Until(t, "watchers may stay again", func() bool {
 		select {
 		case <-last.coordinator.loss.channel():
 			return false
@@ -73,7 +74,7 @@ func TestClusterOfARestartedCoordinatorWithoutALeader(t *testing.T) {
 	last := c.processes[1]
 	last.start()
 	var info *kringv1.GetClusterResponse
-	eventually(t, "an answer", func() bool {
+	await.Until(t, "an answer", func() bool {
 		var err error
 		info, err = last.client().GetCluster(timeout(t), &kringv1.GetClusterRequest{})
 		return err == nil

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kringdb/kring/coordinator/gossip"
+	"github.com/kringdb/kring/internal/await"
 )
 
 func TestMostAreNew(t *testing.T) {
@@ -88,7 +89,7 @@ func TestTheMarkOfAnEmptyDiskStays(t *testing.T) {
 func TestWipedCoordinatorDoesNotVote(t *testing.T) {
 	c := newCluster(t, 3, 2)
 	c.form(2)
-	eventually(t, "all have their votes", func() bool {
+	await.Until(t, "all have their votes", func() bool {
 		for _, p := range c.processes {
 			if !p.coordinator.consensus.votes.has.Load() {
 				return false
@@ -101,7 +102,7 @@ func TestWipedCoordinatorDoesNotVote(t *testing.T) {
 	stale.halt()
 	resp, err := newNode(3).register(t, leader)
 	require.NoError(t, err)
-	eventually(t, "the other follower knows", func() bool {
+	await.Until(t, "the other follower knows", func() bool {
 		return wiped.coordinator.feed.table().Version >= resp.GetTableVersion()
 	})
 	wiped.halt()
@@ -110,7 +111,7 @@ func TestWipedCoordinatorDoesNotVote(t *testing.T) {
 
 	wiped.start()
 	stale.start()
-	eventually(t, "the vote is refused", func() bool {
+	await.Until(t, "the vote is refused", func() bool {
 		return wiped.coordinator.started.Load() && wiped.coordinator.consensus.votes.refused.Load() >= 3
 	})
 	require.Empty(t, stale.coordinator.consensus.leader())
@@ -119,7 +120,7 @@ func TestWipedCoordinatorDoesNotVote(t *testing.T) {
 	leader.start()
 	c.allReady()
 	require.NotNil(t, c.leader().coordinator.feed.table().Member("n3"), "nothing decided is lost")
-	eventually(t, "it has caught up and votes again", func() bool { return wiped.coordinator.consensus.votes.has.Load() })
+	await.Until(t, "it has caught up and votes again", func() bool { return wiped.coordinator.consensus.votes.has.Load() })
 	require.NoFileExists(t, filepath.Join(wiped.dir, newFile))
 	require.NotNil(t, wiped.coordinator.feed.table().Member("n3"))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -262,7 +263,7 @@ func TestStopping(t *testing.T) {
 	require.NoError(t, err)
 	<-entered
 	cancel()
-	require.Eventually(t, func() bool { return g.stopping.Load() }, patience, time.Millisecond)
+	await.Until(t, "the stop has begun", func() bool { return g.stopping.Load() })
 	w := httptest.NewRecorder()
 	g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1/readyz", nil))
 	require.Equal(t, 503, w.Code)

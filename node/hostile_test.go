@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/proto/codec"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
@@ -124,7 +125,7 @@ func TestStrangersAreNotGreeted(t *testing.T) {
 	c := newCluster(t, 3, small)
 	c.client()
 	n := c.members[0].node
-	require.Eventually(t, n.Ready, time.Minute, time.Millisecond)
+	await.Until(t, "ready", n.Ready)
 	known := n.table.Load().Members[1]
 	for _, test := range []struct {
 		name  string

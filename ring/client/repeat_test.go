@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -168,7 +169,7 @@ func TestHungPrimaryIsLeftForTheNewOne(t *testing.T) {
 			results <- r
 		}()
 	}
-	eventually(t, "all are at the node or on the way", func() bool {
+	await.Until(t, "all are at the node or on the way", func() bool {
 		return arrived.Load() > 0 && c.Stats().Attempts == callers
 	})
 	co.set(second)
@@ -239,7 +240,7 @@ func TestSilentNodeIsLeft(t *testing.T) {
 	slow := s.send(t, "slow")
 	one := s.next()
 	frame := <-one.frames
-	eventually(t, "it is asked again and again", func() bool { return asked.Load() > 3 })
+	await.Until(t, "it is asked again and again", func() bool { return asked.Load() > 3 })
 	one.answer(frame.GetRequests()...) // slow is not silent
 	slow.requireAnswered(t)
 
@@ -249,7 +250,7 @@ func TestSilentNodeIsLeft(t *testing.T) {
 	lost.requireFailed(t, kverr.Unavailable, true)
 	require.Same(t, errSilent, lost.w.err)
 	refused := &waiter{done: make(chan struct{}, 1), deadline: time.Now().Add(time.Minute)}
-	eventually(t, "what comes is refused as unsent", func() bool {
+	await.Until(t, "what comes is refused as unsent", func() bool {
 		s.stream.mu.Lock()
 		defer s.stream.mu.Unlock()
 		return s.stream.refusing != nil
@@ -259,7 +260,7 @@ func TestSilentNodeIsLeft(t *testing.T) {
 	require.False(t, refused.sent)
 
 	hangs.Store(false)
-	eventually(t, "it is taken back", func() bool {
+	await.Until(t, "it is taken back", func() bool {
 		s.stream.mu.Lock()
 		defer s.stream.mu.Unlock()
 		return s.stream.refusing == nil

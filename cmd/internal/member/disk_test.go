@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/kringdb/kring/cmd/internal/admin"
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/node/store"
 	"github.com/kringdb/kring/ring"
@@ -134,7 +135,7 @@ func (c *testCluster) store(id string) ring.StoreID {
 // healthy waits until all copies are in sync and alike, reading all the while.
 func (c *testCluster) healthy() {
 	c.t.Helper()
-	require.Eventually(c.t, func() bool {
+	await.Until(c.t, "all copies are in sync and alike", func() bool {
 		c.check()
 		t := c.client.Table()
 		for i := range t.Partitions {
@@ -149,7 +150,7 @@ func (c *testCluster) healthy() {
 			}
 		}
 		return c.copiesAgree()
-	}, within30s, 10*time.Millisecond)
+	})
 }
 
 func (c *testCluster) copiesAgree() bool {
@@ -172,13 +173,13 @@ func (c *testCluster) copiesAgree() bool {
 // damage waits until a node's data are in tables, and flips a bit in every few KiB of them.
 func (c *testCluster) damage(id string) {
 	c.t.Helper()
-	require.Eventually(c.t, func() bool {
+	await.Until(c.t, "the data of "+id+" are in tables", func() bool {
 		tables, bytes := c.tables(id), 0
 		for _, b := range tables {
 			bytes += len(b)
 		}
 		return bytes > testKeys*testValueBytes
-	}, within30s, 10*time.Millisecond)
+	})
 	for name, b := range c.tables(id) {
 		f, err := os.OpenFile(name, os.O_RDWR, 0)
 		require.NoError(c.t, err)
@@ -206,7 +207,7 @@ func (c *testCluster) tables(id string) map[string][]byte {
 // replaced does something until a node has come back with another disk, without having ended.
 func (c *testCluster) replaced(id string, before ring.StoreID, do func()) {
 	c.t.Helper()
-	require.Eventually(c.t, func() bool { do(); return c.store(id) != before }, within30s, 10*time.Millisecond)
+	await.Until(c.t, id+" has another disk", func() bool { do(); return c.store(id) != before })
 	c.healthy()
 	aside, err := filepath.Glob(filepath.Join(c.dir, id, "quarantine-1", "data", "*.sst"))
 	require.NoError(c.t, err)
@@ -273,7 +274,7 @@ func TestSyncFailsWhileRunning(t *testing.T) {
 
 	fail.Store(false)
 	c.start("n3")
-	require.Eventually(t, func() bool { return c.store("n3") != before }, within30s, 10*time.Millisecond)
+	await.Until(t, "n3 has another disk", func() bool { return c.store("n3") != before })
 	c.healthy()
 }
 
