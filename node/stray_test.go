@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/replica"
 	"github.com/kringdb/kring/ring"
 )
@@ -64,7 +65,7 @@ func TestVirtualStrayCopy(t *testing.T) {
 			p.Joining = []ring.Replica{out.node.self()}
 		})
 		v.healthy()
-		require.Eventually(t, func() bool { return keys() == had }, within, 10*time.Millisecond)
+		await.Until(t, "a full copy again", func() bool { return keys() == had })
 	})
 }
 
