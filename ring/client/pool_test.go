@@ -210,6 +210,29 @@ func TestNodeThatMovesToAnotherAddress(t *testing.T) {
 	require.Equal(t, elsewhere.address, after.address)
 }
 
+// TestRequestThatMeetsANodeThatHasMoved: who had chosen the connection before it was closed tries the new address, and is not told that
+// the client was closed.
+func TestRequestThatMeetsANodeThatHasMoved(t *testing.T) {
+	c, _, co := cluster(t, Config{}, echo)
+	_, err := c.Get(t.Context(), []byte("k"))
+	require.NoError(t, err)
+	chosen := (*c.pool.nodes.Load())["n1"]
+	co.set(tableOf(2, startNode(t, "n1", echo)))
+	await.Until(t, "the connection is closed", func() bool { return chosen.ctx.Err() != nil })
+	chosen.running.Wait()
+
+	q := call{op: kringv1.Op_OP_GET, key: []byte("k")}
+	w := getWaiter()
+	defer putWaiter(w)
+	w.deadline = time.Now().Add(time.Minute)
+	c.fill(w, &q)
+	chosen.do(t.Context(), w, nil)
+	o := judge(w)
+	requireCode(t, kverr.Unavailable, o.err)
+	require.False(t, o.sent)
+	require.Equal(t, again, q.judgeRetry(&o))
+}
+
 func TestRequestsUnderWayToANodeThatMovesAreTriedThere(t *testing.T) {
 	h, seen := recorded(silent)
 	c, _, co := cluster(t, Config{Timeout: time.Minute}, h)

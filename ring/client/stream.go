@@ -109,7 +109,7 @@ func (s *batchStream) run(ctx context.Context) {
 		}
 		s.accept()
 	}
-	s.refuse(errClosed)
+	s.refuse(errMoved)
 }
 
 // awaitWork sleeps until something is queued, and reports whether ctx is alive.
