@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"testing"
 	"time"
 
@@ -69,18 +68,6 @@ func TestUnreadAnswersHurtNobodyElse(t *testing.T) {
 	require.LessOrEqual(t, n.inFlight.Load(), int64(n.cfg.MaxInFlight))
 	cancel()
 	<-blocked
-}
-
-// TestHalfClosedStreamEnds: whoever closes its side gets the end of the stream back.
-func TestHalfClosedStreamEnds(t *testing.T) {
-	c := newCluster(t, 3, small)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	stream, err := kringv1.NewDataServiceClient(dial(t, c.members[0].node)).Batch(ctx)
-	require.NoError(t, err)
-	require.NoError(t, stream.CloseSend())
-	_, err = stream.Recv()
-	require.ErrorIs(t, err, io.EOF)
 }
 
 // TestManyLargeValuesAtOnce: values are sent before many more are read, so that a frame of reads cannot hold them all.

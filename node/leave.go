@@ -8,11 +8,12 @@ import (
 
 // A clean stop.
 const (
-	leaveTimeout = 2500 * time.Millisecond // for others to take over what this node leads, and to do without its copies
-	quietFor     = 30 * time.Millisecond   // without a request: clients have heard where to go
-	quietWithin  = 300 * time.Millisecond  // in any case
-	drainTimeout = time.Second             // for requests in flight after that
-	leavingBeat  = 50 * time.Millisecond   // between heartbeats: their answers tell whether anybody stays
+	leaveTimeout   = 2500 * time.Millisecond // for others to take over what this node leads, and to do without its copies
+	quietFor       = 30 * time.Millisecond   // without a request: clients have heard where to go
+	quietWithin    = 300 * time.Millisecond  // in any case
+	drainTimeout   = time.Second             // for requests in flight after that
+	leavingBeat    = 50 * time.Millisecond   // between heartbeats: their answers tell whether anybody stays
+	goodbyeTimeout = 200 * time.Millisecond  // for the ends of streams to be sent
 )
 
 // leave hands over what this node leads and takes its copies out of the in-sync sets, so that nobody waits for it when it is gone.

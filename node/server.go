@@ -17,6 +17,8 @@ import (
 
 // Batch serves a client's batch stream.
 func (n *Node) Batch(stream grpc.BidiStreamingServer[kringv1.BatchRequest, kringv1.BatchResponse]) error {
+	n.sessions.Add(1)
+	defer n.endOne(&n.sessions)
 	return newSession(n, stream).serve()
 }
 
@@ -68,6 +70,18 @@ func (n *Node) Exchange(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kring
 	if err := stream.Send(&kringv1.PeerFrame{Hello: n.hello()}); err != nil {
 		return err
 	}
+	received := make(chan error, 1)
+	n.receiving.Go(func() { received <- n.receive(stream, from, boot) })
+	select {
+	case err := <-received:
+		return err
+	case <-n.parting:
+		return kverr.ToGRPC(kverr.New(kverr.Unavailable, "this node is stopping"))
+	}
+}
+
+// receive hands a peer's frames to the protocol until the stream ends.
+func (n *Node) receive(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kringv1.PeerFrame], from ring.Replica, boot uint64) error {
 	for {
 		in, err := stream.Recv()
 		if errors.Is(err, io.EOF) {

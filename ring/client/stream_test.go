@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -215,6 +216,34 @@ func TestBrokenStreamFailsWhatWasSentAndKeepsWhatWaits(t *testing.T) {
 	require.Equal(t, "waiting", string(frame.GetRequests()[0].GetKey()))
 	two.answer(frame.GetRequests()...)
 	waiting.requireAnswered(t)
+}
+
+// TestStreamEndedInGoodOrder: the node has answered all that it took, so what is unanswered has not happened.
+func TestStreamEndedInGoodOrder(t *testing.T) {
+	s := newScript(t)
+	answered, unanswered := s.send(t, "answered"), s.send(t, "unanswered")
+	one := s.next()
+	frame := <-one.frames
+	for len(frame.GetRequests()) < 2 {
+		frame.Requests = append(frame.GetRequests(), (<-one.frames).GetRequests()...)
+	}
+	one.answer(frame.GetRequests()[0])
+	answered.requireAnswered(t)
+	one.broken <- io.EOF
+	unanswered.requireFailed(t, kverr.Unavailable, false)
+}
+
+// TestClosedStreamSendsCallersOn: who still holds a node that has moved to another address is to try again, not to give up.
+func TestClosedStreamSendsCallersOn(t *testing.T) {
+	var frames atomic.Uint64
+	s := newBatchStream("n1", nil, time.Minute, &frames)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.run(ctx)
+	late := &waiter{done: make(chan struct{}, 1), deadline: time.Now().Add(time.Minute)}
+	s.do(t.Context(), late, nil)
+	require.Same(t, errMoved, late.err)
+	require.False(t, late.sent)
 }
 
 func TestStreamThatDoesNotOpenFailsWhatWaitsAsUnsent(t *testing.T) {
