@@ -17,7 +17,8 @@ import (
 const statusHelp = `Print how the cluster is: its health, its members, and the nodes and partitions that are not as they should be.
 
   healthy    every partition serves, with all its copies
-  degraded   every partition serves, some with fewer copies, or a coordinator is away, or a node may be
+  degraded   every partition serves, some with fewer copies, or a coordinator
+             is away, or a node may be
   partial    some partitions do not serve
   forming    the cluster waits for members before it begins
   unknown    no coordinator answers; reads and writes go on without them
@@ -25,9 +26,10 @@ const statusHelp = `Print how the cluster is: its health, its members, and the n
 Nodes are listed that are down, "suspect" (not heard of for longer than they should be: perhaps down), "leaving"
 (stopping in good order) or "joining" (catching up with writes they have missed). Partitions, by their numbers, are
 
-  offline           every node with a whole copy is away: they come back with one of those nodes
-  leaderless        nobody serves them: their primary is down and another takes over in a moment, or too
-                    few copies are up
+  offline           every node with a whole copy is away: they come back with
+                    one of those nodes
+  leaderless        nobody serves them: their primary is down and another takes
+                    over in a moment, or too few copies are up
   under-replicated  they serve, with fewer copies than they should have
 
 For scripts, 'kring wait --healthy' waits until all is well.`

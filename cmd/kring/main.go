@@ -80,7 +80,8 @@ func newRoot() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().String(config.FileFlag, "", "YAML file with settings")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err) })
+	root.SetFlagErrorFunc(flagError)
+	root.SetUsageTemplate(wrappedUsage(root))
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run a cluster:"},
 		&cobra.Group{ID: groupUse, Title: "Use it:"},
@@ -96,6 +97,7 @@ func newRoot() *cobra.Command {
 	add(groupUse, newPut(), newGet(), newDel(), newIncr(), newBenchCommand())
 	add(groupLook, newStatus(), newMembers(), newRing(), newLocate(), newWait())
 	root.AddCommand(newVersion(), newCompletion())
+	fitHelp(root)
 	return root
 }
 
@@ -106,14 +108,4 @@ func suggestions(cmd *cobra.Command, name string) string {
 		return ""
 	}
 	return ", did you mean " + strings.Join(found, " or ") + "?"
-}
-
-// arguments makes wrong counts of arguments an error of usage.
-func arguments(least, most int, what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) < least || len(args) > most {
-			return exit.Usagef("takes %s, got %d arguments", what, len(args))
-		}
-		return nil
-	}
 }
