@@ -75,7 +75,7 @@ Try, in another terminal:
   %[3]s get greeting%[4]s
   %[3]s status%[4]s
 
-One more node for this very cluster. It gets no data yet and cannot be removed: once stopped, it stays listed as down.
+One more node for this very cluster. It gets copies only in the place of lost ones, and cannot be removed yet.
   %[5]s
 `, sampleFile(), d.address(), k, addr, d.oneMore())
 	if d.flags.processes {
