@@ -43,7 +43,10 @@ func newStatus() *cobra.Command {
 }
 
 func printStatus(w io.Writer, c *rest.Cluster) error {
-	rows := [][]string{{"health", c.Summary()}}
+	var rows [][]string
+	for i, line := range strings.Split(fold(c.Summary(), summaryWidth), "\n") {
+		rows = append(rows, []string{map[bool]string{true: "health"}[i == 0], line})
+	}
 	add := func(name, format string, args ...any) {
 		rows = append(rows, []string{name, fmt.Sprintf(format, args...)})
 	}
@@ -71,6 +74,9 @@ func printStatus(w io.Writer, c *rest.Cluster) error {
 	return output.Rows(w, []string{"cluster", c.ClusterID}, rows)
 }
 
+// summaryWidth is what the words on health may take of a line of 80, beside the longest name.
+const summaryWidth = helpWidth - len("under-replicated") - 2
+
 func nodeProblemText(n *rest.NodeProblem, now time.Time) string {
 	var text string
 	switch n.Kind {
@@ -84,7 +90,10 @@ func nodeProblemText(n *rest.NodeProblem, now time.Time) string {
 	if n.Copies > 0 {
 		text += fmt.Sprintf(", %d copies", n.Copies)
 	}
-	if n.JoiningCopies > 0 {
+	switch {
+	case n.JoiningCopies > 0 && n.Kind == "down":
+		text += fmt.Sprintf(", %d to catch up", n.JoiningCopies)
+	case n.JoiningCopies > 0:
 		text += fmt.Sprintf(", %d catching up", n.JoiningCopies)
 	}
 	return text
