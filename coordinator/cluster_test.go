@@ -29,13 +29,9 @@ import (
 
 const (
 	testDeadline = time.Minute
-	// Long enough that a leader on a busy machine keeps its lease, which is half of it.
-	testRaftTimeout = time.Second
 	// As long as a node that beats every testBeat is not silent there, and no longer: tests wait for it.
 	testSilentAfter, testHungAfter = 3 * time.Second, 4 * time.Second
 	testBeat                       = 100 * time.Millisecond
-	// Tests of clusters wait for elections most of the time.
-	testsAtOnce = "8"
 )
 
 func TestMain(m *testing.M) {

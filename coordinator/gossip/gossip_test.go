@@ -203,7 +203,7 @@ func TestRolesMayShareAnID(t *testing.T) {
 	n.kill()
 	until(t, a.Gossip, "the node's death", known(a, RoleNode, false))
 	until(t, g.Gossip, "the node's death", known(g, RoleNode, false))
-	require.True(t, known(g, RoleCoordinator, true)(nil), "nobody else died with it")
+	until(t, g.Gossip, "the coordinator: nobody else died with it", known(g, RoleCoordinator, true))
 	require.Equal(t, []string{"127.0.0.1:5001"}, g.Seeds())
 }
 

@@ -30,8 +30,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const within30s = 30 * time.Second
-
 const loopback = "127.0.0.1:0"
 
 // testCluster is a coordinator and three nodes in this process, with keys in it that never change.
@@ -103,7 +101,7 @@ func newTestCluster(t *testing.T, fs map[string]vfs.FS) *testCluster {
 	for _, id := range []string{"n1", "n2", "n3"} {
 		c.start(id)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), within30s)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	c.client, err = client.Open(ctx, client.Config{
 		Timeout: time.Minute, Seeds: client.StaticSeeds(coordinator.GRPC()), Logger: slog.New(slog.DiscardHandler), DialOptions: plainText(),
