@@ -176,12 +176,13 @@ func (s *shortage) fill(t *ring.Table, r repairs, holders []ring.Replica, joins 
 		// Not always from the first: which of several is taken first would else depend on the names.
 		c := holders[(at+int(s.p.ID))%len(holders)]
 		switch {
-		case s.need == 0 || len(next.InSync)+len(next.Joining) >= ring.MaxCopies:
-			continue
-		case slices.Contains(s.kept, c), next.IsInSync(c), next.IsJoining(c), !s.urgent && joins[c.Node] >= maxJoinsAtNode:
+		case s.need == 0, slices.Contains(s.kept, c), next.IsInSync(c), next.IsJoining(c), !s.urgent && joins[c.Node] >= maxJoinsAtNode:
 			continue
 		}
 		giveUp(&next, func(old ring.Replica) bool { return !t.Holds(old) || r.out[old.Node] })
+		if len(next.InSync)+len(next.Joining) >= ring.MaxCopies {
+			break
+		}
 		next.Joining = append(next.Joining, c)
 		joins[c.Node]++
 		s.need--

@@ -244,3 +244,29 @@ func TestOut(t *testing.T) {
 	out := outOf(table, v, since, time.Minute, time.UnixMilli(61_000))
 	require.Equal(t, map[ring.NodeID]bool{"a": true}, out, "b is up by the table yet, c has come back, d was up later")
 }
+
+// TestRepairOfAFullPartition: where no more replicas can be named, a joiner that is given up makes room for another.
+func TestRepairOfAFullPartition(t *testing.T) {
+	p := ring.Partition{Primary: rA, InSync: reps(rA, rB)}
+	for i := len(p.InSync); i < ring.MaxCopies; i++ {
+		p.Joining = append(p.Joining, rep(ring.NodeID(fmt.Sprintf("x%02d", i))))
+	}
+	table := testTable(p)
+	for _, r := range p.Joining {
+		table.Members = append(table.Members, ring.Member{Node: r.Node, Store: r.Store, State: ring.MemberDown})
+	}
+	first := p.Joining[0]
+	for _, test := range []struct {
+		out  map[ring.NodeID]bool
+		want bool
+	}{{map[ring.NodeID]bool{first.Node: true}, true}, {nil, false}} {
+		s := shortage{p: &table.Partitions[0], kept: p.InSync, need: 1, urgent: true}
+		next, why := s.fill(table, repairs{out: test.out}, reps(rA, rB, rD), map[ring.NodeID]int{})
+		require.Equal(t, test.want, why != "")
+		if test.want {
+			require.True(t, next.IsJoining(rD))
+			require.False(t, next.IsJoining(first))
+			require.Len(t, next.Joining, ring.MaxCopies-2)
+		}
+	}
+}
