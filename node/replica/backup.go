@@ -121,6 +121,9 @@ func (c *Core) appendEntries(p *partition, a *Append) {
 			}
 			c.truncate(p, e.Seq-1)
 		}
+		if e.Epoch < p.epochAt(p.last) {
+			return // epochs do not fall along a log: a defect as well
+		}
 		c.push(p, tailEntry{entry: e, bytes: a.Entries[i].Bytes})
 		p.matched = max(p.matched, e.Seq)
 	}

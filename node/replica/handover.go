@@ -11,6 +11,7 @@ import (
 type closing struct {
 	to    ring.Replica
 	since Time
+	stuck bool // this disk is: what was logged is not waited for
 }
 
 // release begins a handover, if there is somebody to take the partition.
@@ -26,15 +27,15 @@ func (c *Core) release(ev *Release) {
 	if !c.canTake(p, to) {
 		return
 	}
-	c.close(p, to)
+	c.close(p, to, false)
+	c.wish(p)
 }
 
-func (c *Core) close(p *partition, to ring.Replica) {
-	p.closing = &closing{to: to, since: c.now}
+func (c *Core) close(p *partition, to ring.Replica, stuck bool) {
+	p.closing = &closing{to: to, since: c.now, stuck: stuck}
 	p.asked = nil // what comes next is another matter, and is asked at once
 	c.changed(p)
 	c.activate(p)
-	c.wish(p)
 }
 
 // canTake reports whether r could lead p at once.
@@ -71,7 +72,7 @@ func (c *Core) heir(p *partition) (heir ring.Replica) {
 // comes of that, it asks for a new epoch with the same members, in which the partition is open again; of the two one is
 // decided at most. A member that falls silent meanwhile keeps things from being committed, and goes first.
 func (c *Core) wishClosing(p *partition) (desired ring.Partition, reason string) {
-	if c.silentMember(p) != nil && p.committed < p.last {
+	if c.hindered(p) && p.committed < p.last && !p.closing.stuck {
 		if desired, reason = c.wishMembers(p); reason != "" {
 			return desired, reason
 		}
@@ -81,12 +82,15 @@ func (c *Core) wishClosing(p *partition) (desired ring.Partition, reason string)
 	switch {
 	case c.now-p.closing.since >= Time(askPatience):
 		return desired, fmt.Sprintf("%s did not take over", p.closing.to.Node)
-	case p.applied < p.last:
+	case p.applied < p.last && !p.closing.stuck:
 		return desired, ""
 	}
 	desired.Primary, desired.Released = p.closing.to, true
-	if c.leaving && c.mayShrink(p) {
+	if (c.leaving || p.closing.stuck) && c.mayShrink(p) {
 		desired = demoted(desired, c.cfg.Self)
+	}
+	if p.closing.stuck {
+		return desired, "its disk syncs nothing"
 	}
 	return desired, "planned handover"
 }
@@ -104,7 +108,8 @@ func (c *Core) leavePartition(p *partition) {
 	switch {
 	case p.role == rolePrimary && p.closing == nil:
 		if to := c.heir(p); !to.IsZero() {
-			c.close(p, to)
+			c.close(p, to, false)
+			c.wish(p)
 		}
 	case p.role == roleBackup:
 		c.wish(p)

@@ -122,7 +122,7 @@ func (c *Core) isActive(p *partition) bool {
 		return true
 	case rolePrimary:
 		return len(p.waits) > 0 || p.applied < p.last || len(p.config.Joining) > 0 || p.closing != nil || p.asked != nil ||
-			c.leaving || c.silentMember(p) != nil
+			c.leaving || c.hindered(p)
 	default:
 		return c.leaving && p.role == roleBackup
 	}

@@ -10,6 +10,10 @@ type peer struct {
 	answered  Time // last time that it answered something, or that a connection to it came up after it had
 	credited  bool // a connection came up since it last answered: the next one counts for nothing
 	silent    bool // as of the last tick
+	lags      bool // as of the last tick: it has not acked all that this disk has
+	lagsSince Time // since when it has and acked nothing new; 0: it does not
+	stuck     bool // as of the last tick: for too long
+	proven    Time // Core.moved, when it had synced what this disk, which hangs, has not
 	given     int  // partitions handed to it while this node leaves
 
 	due      []*partition // led here: something to send; member.due is set
@@ -164,11 +168,7 @@ func (c *Core) received(ev *Received) {
 func (c *Core) noticeSilence(q *peer) {
 	silent := c.silent(q)
 	if silent && !q.silent {
-		for _, p := range c.all {
-			if m := p.member(q); m != nil && m.inSync {
-				c.activate(p)
-			}
-		}
+		c.activateShared(q)
 	}
 	q.silent = silent
 }

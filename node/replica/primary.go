@@ -274,6 +274,7 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 	m.barrier = max(m.barrier, a.Barrier)
 	if a.Match > m.match {
 		m.match, m.progress = a.Match, c.now
+		q.lagsSince, q.stuck = 0, false
 	}
 	if a.Mismatch {
 		p.stepBack(m, a.Hint)

@@ -89,6 +89,19 @@ func (w *world) stop(n *simNode) {
 	w.after(10*time.Millisecond, wait)
 }
 
+// hang has disks sync nothing for a while.
+func (w *world) hang() {
+	if w.healed {
+		return
+	}
+	defer w.aside()()
+	n := pick(w, w.nodes...)
+	d := w.between(200*time.Millisecond, pick(w, time.Second, 3*time.Second))
+	w.logf(n, "its disk hangs for %v", d)
+	n.hungUntil = w.now + int64(d)
+	w.after(w.between(200*time.Millisecond, 2*time.Second), w.hang)
+}
+
 // coordinators is what befalls them.
 func (w *world) coordinators() {
 	if w.profile.restores && w.chance(0.5) {

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kringdb/kring/node/entry"
@@ -25,7 +26,8 @@ type simNode struct {
 	offset      int64   // of its clock
 	wallOffset  int64   // of its wall clock, milliseconds
 	pausedUntil int64
-	deaf        bool // cut off from the coordinators
+	hungUntil   int64 // its disk
+	deaf        bool  // cut off from the coordinators
 
 	appended uint64 // records in this life
 	syncing  bool
@@ -243,6 +245,9 @@ func (n *simNode) drain() {
 		}
 	}
 	for i := range o.Changes {
+		if strings.HasSuffix(o.Changes[i].Reason, "syncs nothing") {
+			n.w.saw(sawStuck)
+		}
 		n.w.table.ask(n, o.Changes[i])
 	}
 	for i := range o.Fetches {
@@ -286,8 +291,13 @@ func (n *simNode) syncSoon() {
 	}
 	n.syncing = true
 	life, target := n.life, n.appended
-	n.w.after(n.w.between(50*time.Microsecond, n.w.profile.sync), func() {
+	var done func()
+	done = func() {
 		if n.life != life {
+			return
+		}
+		if left := n.hungUntil - n.w.now; left > 0 {
+			n.w.after(time.Duration(left), done)
 			return
 		}
 		n.disk.syncedTo(target) // the device goes on while the process is paused
@@ -298,7 +308,8 @@ func (n *simNode) syncSoon() {
 				n.syncSoon()
 			}
 		})
-	})
+	}
+	n.w.after(n.w.between(50*time.Microsecond, n.w.profile.sync), done)
 }
 
 func (n *simNode) applySoon() {

@@ -99,6 +99,7 @@ type profile struct {
 	minInSync                                int
 	expires                                  bool          // keys have times to live
 	drops                                    bool          // copies that nobody counts on
+	hangs                                    bool          // disks
 	remembers                                time.Duration // request ids
 	requests                                 int           // remembered
 	often                                    func(*world)  // a fault that comes in every second place; nil: none does
@@ -222,7 +223,7 @@ func newWorld(seed uint64, without *ablation, trace bool) *world {
 		rnd: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), other: rand.New(rand.NewPCG(seed, 0)), trace: trace, without: without,
 	}
 	w.profile = w.pickProfile()
-	w.profile.drops = seed%5 < 3
+	w.profile.drops, w.profile.hangs = seed%5 < 3, seed%4 == 0
 	if without != nil && without.profile != nil {
 		without.profile(&w.profile)
 	}
@@ -250,6 +251,9 @@ func newWorld(seed uint64, without *ablation, trace bool) *world {
 		w.clients = append(w.clients, newClient(w))
 	}
 	w.after(w.between(0, w.profile.faultEvery), w.fault)
+	if w.profile.hangs {
+		w.after(0, w.hang)
+	}
 	if w.profile.supervises {
 		w.table.supervise()
 	}
@@ -300,7 +304,7 @@ func (w *world) heal() {
 		w.table.supervise()
 	}
 	for _, n := range w.nodes {
-		n.pausedUntil, n.deaf = min(n.pausedUntil, w.now), false
+		n.pausedUntil, n.hungUntil, n.deaf = min(n.pausedUntil, w.now), min(n.hungUntil, w.now), false
 		if !n.up {
 			n.start()
 		}
