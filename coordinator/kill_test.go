@@ -42,6 +42,7 @@ func runChild(encoded string) error {
 	}
 	cfg := DefaultConfig()
 	cfg.ID, cfg.DataDir, cfg.Gossip, cfg.RaftTimeout = c.ID, c.Dir, talk, testRaftTimeout
+	cfg.LeaderlessAfter = 3 * testRaftTimeout
 	cfg.BootstrapCoordinators, cfg.BootstrapNodes, cfg.Partitions, cfg.Replicas, cfg.MinInSync = 3, 1, 16, 1, 1
 	if cfg.Listener, err = net.Listen("tcp", c.GRPC); err != nil {
 		return err

@@ -12,15 +12,7 @@ import (
 
 // A coordinator that is cut off sends its watchers away, but whoever has no table gets one first.
 func TestWatchersOfALeaderlessCoordinator(t *testing.T) {
-	c := prepareCluster(t, 3, 2)
-	for _, p := range c.processes {
-		before := p.change
-		p.change = func(cfg *Config) {
-			before(cfg)
-			cfg.LeaderlessAfter = 2 * cfg.RaftTimeout
-		}
-		p.start()
-	}
+	c := newCluster(t, 3, 2)
 	c.form(2)
 	last := c.processes[2]
 	following := watch(t, last, &kringv1.WatchRingRequest{})
