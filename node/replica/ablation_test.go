@@ -351,7 +351,7 @@ var ablations = []ablation{
 		return func() { p.config, p.role, p.matched = config, role, min(matched, p.last) }
 	}},
 	{rule: "11", what: "the lease is checked before the read", seeds: 4000, profile: hasty, asksFirst: true},
-	{rule: "11", what: "a read from before the opening is answered", first: 4000, seeds: 4000, onBefore: func(_ *simNode, ev Event) func() {
+	{rule: "11", what: "a read from before the opening is answered", seeds: 4000, profile: handing, onBefore: func(_ *simNode, ev Event) func() {
 		if r, ok := ev.(*Read); ok {
 			r.ReadAt = math.MaxInt64
 		}

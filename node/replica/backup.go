@@ -71,6 +71,7 @@ func (c *Core) takeEpoch(q *peer, a *Append, p *partition) *partition {
 	p = c.partition(a.Partition)
 	c.promise(p, config.Clone())
 	c.follow(p)
+	c.retryHeld(p)
 	return p
 }
 

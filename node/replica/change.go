@@ -39,7 +39,7 @@ func (c *Core) wish(p *partition) {
 		desired, reason = c.wishClosing(p)
 	case p.leads():
 		desired, reason = c.wishMembers(p)
-	case c.leaving && p.role == roleBackup && c.mayShrink(p):
+	case c.handedOver && p.role == roleBackup && c.mayShrink(p):
 		desired, reason = demoted(p.config.Clone(), c.cfg.Self), "the node is stopping"
 	}
 	if reason != "" {

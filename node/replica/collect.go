@@ -63,6 +63,10 @@ func (c *Core) collectAcks(q *peer, f *Frame) {
 			continue
 		}
 		p.ackPending = false
+		if p.tells && c.canAck(p) {
+			p.tells = false
+			f.Decided = append(f.Decided, p.config.Clone())
+		}
 		if p.role == roleBackup && c.canAck(p) && !c.idlesAsJoiner(p) {
 			f.Acks = append(f.Acks, c.ackOf(p))
 		}

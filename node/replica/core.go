@@ -115,6 +115,7 @@ type Core struct {
 	peers      map[ring.Replica]*peer
 	order      []*peer // peers in the order of their first appearance: deterministic
 
+	heldCount int // of partition.held, all partitions
 	tailBytes int // of the entries in memory, all partitions
 
 	requestCount int // of partition.requests, all partitions
@@ -129,9 +130,11 @@ type Core struct {
 	moved    Time // when synced last rose, or the first record came that it does not cover
 	gaveAway Time // moved, when this disk was last found to hang
 
-	leaving  bool // see Leave
-	lastTick Time
-	awake    Time // since when this node has been running without a pause that others could not answer in
+	leaving       bool // see Leave
+	leavingAtOnce int  // partitions handed over at a time; 0: not counted yet
+	handedOver    bool // while leaving: nothing more is being handed over
+	lastTick      Time
+	awake         Time // since when this node has been running without a pause that others could not answer in
 
 	applies []*partition // with committed entries not yet taken
 	active  []*partition // with requests waiting or entries unacked: looked at each tick
@@ -242,6 +245,9 @@ func (c *Core) Step(now Time, ev Event) {
 		for i := range ev.Partitions {
 			c.configure(&ev.Partitions[i])
 		}
+		if c.leaving {
+			c.leaveNext()
+		}
 	case *PeerUp:
 		c.peerUp(ev)
 	case *PeerDown:
@@ -341,15 +347,16 @@ func (c *Core) tick() {
 		c.noticeSilence(q)
 	}
 	c.lookAtDisks()
+	if c.leaving {
+		c.leaveNext()
+	}
 	keep := c.active[:0]
 	for _, p := range c.active {
 		c.expire(p)
+		c.expireHeld(p)
 		if p.leads() {
 			c.openIfReady(p)
 			c.resend(p)
-		}
-		if c.leaving {
-			c.leavePartition(p)
 		}
 		c.wish(p)
 		if p.inActive = c.isActive(p); p.inActive {

@@ -309,11 +309,12 @@ type Frame struct {
 	Acks      []Ack
 	Beacon    *Beacon
 	BeaconAck *BeaconAck
+	Decided   []ring.Partition // asked for by the sender; the receiver leads them
 }
 
 // Empty reports whether there is nothing in f.
 func (f *Frame) Empty() bool {
-	return len(f.Appends) == 0 && len(f.Acks) == 0 && f.Beacon == nil && f.BeaconAck == nil
+	return len(f.Appends) == 0 && len(f.Acks) == 0 && f.Beacon == nil && f.BeaconAck == nil && len(f.Decided) == 0
 }
 
 // Append carries entries of one partition from its primary.

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/kringdb/kring/ring"
 )
@@ -95,27 +96,75 @@ func (c *Core) wishClosing(p *partition) (desired ring.Partition, reason string)
 	return desired, "planned handover"
 }
 
-// leave begins the node's stop in good order; see Leave.
-func (c *Core) leave() {
-	c.leaving = true
-	for _, p := range c.all {
-		c.leavePartition(p)
+// hasAsked reports whether config may be what this node asked for, which its primary then cannot know yet: that p is handed over to it, or
+// that this node is to be done without. The coordinators tell it too, but later: what they decide reaches most of them, and so their
+// watchers, with what they next have to say to each other. Until then nobody would serve p, or acks would be waited for that do not come.
+func (p *partition) hasAsked(config *ring.Partition) bool {
+	return p.asked != nil && config.Epoch == p.config.Epoch.Next()
+}
+
+// toldOf learns a decided configuration from the replica that asked for it. That one says so once its own promise is durable, so that
+// whoever asks all nodes what was decided hears of it (rule 23).
+func (c *Core) toldOf(config *ring.Partition) {
+	if config.Primary == c.cfg.Self {
+		c.configure(config)
 	}
 }
 
-// leavePartition does what can be done now towards leaving p.
-func (c *Core) leavePartition(p *partition) {
-	switch {
-	case p.role == rolePrimary && p.closing == nil:
+// leave begins the node's stop in good order; see Leave.
+func (c *Core) leave() {
+	c.leaving = true
+	c.leaveNext()
+}
+
+// How a node that leaves goes about it. A partition that is handed over takes no requests until the change is decided and the successor
+// has opened, and both take the longer the more of them there are. So they go in turn, a part of them at a time.
+const (
+	leastLeavingAtOnce = 32
+	leavingTurns       = 16                     // about so many, where there is more to hand over than that
+	leavingSlow        = 200 * time.Millisecond // one that takes longer does not keep the next ones waiting
+)
+
+// leaveNext does what can be done now towards leaving: it closes the next of the partitions that this node leads, and once there are
+// none that it could hand over, it asks to leave the other sets.
+func (c *Core) leaveNext() {
+	var open []*partition
+	led, closing := 0, 0
+	for _, p := range c.all {
+		if p.role != roleNone {
+			c.activate(p)
+		}
+		switch {
+		case !p.leads():
+			continue
+		case p.closing == nil && p.role == rolePrimary:
+			open = append(open, p)
+		case p.closing != nil && c.now-p.closing.since < Time(leavingSlow):
+			closing++
+		}
+		led++
+	}
+	atOnce := max(leastLeavingAtOnce, (led+leavingTurns-1)/leavingTurns)
+	if c.leavingAtOnce == 0 {
+		c.leavingAtOnce = atOnce // of what there was at first: it does not get less with what is left
+	}
+	for _, p := range open {
+		if closing >= c.leavingAtOnce {
+			return
+		}
 		if to := c.heir(p); !to.IsZero() {
 			c.close(p, to, false)
 			c.wish(p)
+			closing++
 		}
-	case p.role == roleBackup:
-		c.wish(p)
 	}
-	if p.role != roleNone {
-		c.activate(p)
+	if c.handedOver = closing == 0; !c.handedOver {
+		return
+	}
+	for _, p := range c.all {
+		if p.role == roleBackup {
+			c.wish(p)
+		}
 	}
 }
 

@@ -68,6 +68,8 @@ type partition struct {
 	waits       []wait
 	asked       *asked   // nil: nothing in this epoch
 	closing     *closing // nil: open, or not primary
+	held        []held   // to be judged anew when p changes
+	tells       bool     // has asked for its configuration, and is to tell the primary of it
 	blocked     string   // why nothing is admitted though the partition is open; empty: it is
 
 	fetch *fetch // as a joiner; nil: none
@@ -117,6 +119,9 @@ func (p *partition) leads() bool { return p.role == rolePrimary || p.role == rol
 
 // isActive reports whether p needs to be looked at by ticks.
 func (c *Core) isActive(p *partition) bool {
+	if len(p.held) > 0 {
+		return true
+	}
 	switch p.role {
 	case roleOpening:
 		return true
@@ -214,7 +219,7 @@ func (c *Core) promise(p *partition, config ring.Partition) {
 func (c *Core) adopt(p *partition, config ring.Partition) {
 	p.config = config
 	p.restarted = false
-	p.asked, p.closing, p.blocked = nil, nil, ""
+	p.asked, p.closing, p.blocked, p.tells = nil, nil, "", false
 	c.voidFetch(p)
 	c.record(p, entry.Record{
 		Kind: entry.RecordPromise, Epoch: config.Epoch, Payload: entry.EncodeConfiguration(config),
@@ -262,11 +267,14 @@ func (c *Core) configure(config *ring.Partition) {
 		}
 		c.lead(p)
 	default:
+		asked := p.hasAsked(config)
 		// A backup takes the epoch here or from its primary's first message, whichever comes first: the sooner it
 		// refuses the old primary, the sooner that one stops.
 		c.promise(p, config.Clone())
 		c.follow(p)
+		p.tells = asked && p.role == roleBackup
 	}
+	c.retryHeld(p)
 }
 
 // resume lets a restarted backup go on in the epoch that it had promised. A restarted primary stays closed until its

@@ -150,6 +150,9 @@ func (c *Core) received(ev *Received) {
 	if len(f.Acks) > 0 || f.BeaconAck != nil {
 		q.answered, q.credited = c.now, false
 	}
+	for i := range f.Decided {
+		c.toldOf(&f.Decided[i])
+	}
 	for i := range f.Appends {
 		c.receiveAppend(q, f.SentAt, &f.Appends[i])
 	}

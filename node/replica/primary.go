@@ -93,8 +93,10 @@ func (c *Core) append(p *partition, e *entry.Entry, token Token, deadline Time) 
 func (c *Core) propose(ev *Propose) {
 	p := c.partitions[ev.Partition]
 	if refusal, ok := c.misrouted(p, ev.Epoch); ok {
-		refusal.Token = ev.Token
-		c.answer(refusal)
+		if !c.hold(p, held{propose: ev, epoch: ev.Epoch}, ev.Deadline) {
+			refusal.Token = ev.Token
+			c.answer(refusal)
+		}
 		return
 	}
 	if c.once(p, ev) {
@@ -329,6 +331,7 @@ func (c *Core) openIfReady(p *partition) {
 		p.role, p.openedAt = rolePrimary, c.now
 		p.expiresFrom = 0 // as a backup it left what was due to the primary
 		c.changed(p)
+		c.retryHeld(p)
 	}
 }
 

@@ -31,10 +31,11 @@ type expiryKey struct {
 	epoch     ring.Epoch
 }
 
-// expires takes note of an expiry when it is first logged: from then on, and not before, the key may be gone.
+// expires takes note of an expiry when it is first logged: from then on, and not before, the key may be gone. What was logged in an epoch
+// whose promise was not durable, by a primary that then crashed, is gone without a trace (rule 6), and another entry may stand there.
 func (g *ghost) expires(e *entry.Entry, r *entry.Record) {
 	k := expiryKey{r.Partition, e.Seq, e.Epoch}
-	if g.expiries[k] != nil {
+	if o := g.expiries[k]; o != nil && bytes.Equal(o.entry.Key, e.Key) {
 		return
 	}
 	g.w.stamp++
@@ -51,7 +52,7 @@ func (g *ghost) counts(p ring.PartitionID, b []byte) {
 	if err := entry.Decode(b, e); err != nil {
 		g.w.fail("partition %d: committed entry: %v", p, err)
 	}
-	if o := g.expiries[expiryKey{p, e.Seq, e.Epoch}]; o != nil && o.ret == 0 {
+	if o := g.expiries[expiryKey{p, e.Seq, e.Epoch}]; e.Op == entry.OpExpire && o != nil && o.ret == 0 {
 		g.w.saw(sawExpiry)
 		o.end(opDone)
 	}

@@ -58,7 +58,7 @@ func TestStuckPrimaryHandsOver(t *testing.T) {
 	require.True(t, desired.Released)
 	require.Len(t, desired.InSync, 2)
 	require.True(t, desired.IsJoining(n1.replica))
-	require.Equal(t, "unavailable", r.get(0, "g", 1), "no lease is used any more")
+	require.Equal(t, "waits", r.get(0, "g", 1), "no lease is used any more")
 
 	desired.Epoch = 2
 	r.configure(desired)
@@ -68,7 +68,7 @@ func TestStuckPrimaryHandsOver(t *testing.T) {
 	if desired.Primary == r.nodes[2].replica {
 		heir = 2
 	}
-	require.Equal(t, "w: unknown", r.told(0))
+	require.Equal(t, "w: unknown; g: not primary, epoch 2", r.told(0))
 	r.now++
 	require.Equal(t, "allowed", r.get(heir, "g", 2), "open at once, and what was logged is committed")
 	require.EqualValues(t, 2, r.nodes[heir].disk.state[0].values["k"].version)
