@@ -68,6 +68,7 @@ func (g *Gateway) getIndex(x *exchange, _ *http.Request) error {
 			"GET, HEAD /v1/cluster/ring",
 			"GET, HEAD /v1/cluster/locate?key={key}",
 			"GET, HEAD /v1/cluster/copies",
+			"GET, HEAD, POST /v1/cluster/recover",
 			"GET, HEAD /livez",
 			"GET, HEAD /readyz",
 			"GET, HEAD /metrics",

@@ -95,7 +95,7 @@ func newRoot() *cobra.Command {
 	}
 	add(groupRun, newDev(), newCoordinator(), newNode(), newGateway())
 	add(groupUse, newPut(), newGet(), newDel(), newIncr(), newBenchCommand())
-	add(groupLook, newStatus(), newMembers(), newRing(), newLocate(), newWait())
+	add(groupLook, newStatus(), newMembers(), newRing(), newLocate(), newWait(), newRecover())
 	root.AddCommand(newVersion(), newCompletion())
 	fitHelp(root)
 	return root

@@ -30,6 +30,7 @@ type ablation struct {
 	adoptsNothing bool // restored coordinators believe their backup
 	promotesAnyof bool // also replicas that are not in sync
 	wipes         bool // disks come back empty under their old name
+	noGap         bool // overridden partitions go on right above the copy that was chosen
 }
 
 func (w *world) ablated() ablation {
@@ -79,7 +80,7 @@ func deposing(p *profile) {
 	p.clients = 4
 	p.faultEvery = 300 * time.Millisecond
 	p.loss, p.duplicate = 0, 0
-	p.wipes, p.restores, p.mourns, p.supervises = false, false, false, false
+	p.wipes, p.restores, p.mourns, p.supervises, p.overrides = false, false, false, false, false
 	p.minInSync = 2
 }
 
@@ -475,6 +476,15 @@ var ablations = []ablation{
 		}
 	}},
 	{rule: "23", what: "restored coordinators believe their backup", seeds: 4000, profile: restoring, adoptsNothing: true},
+	{rule: "26", what: "an overridden partition goes on right above the copy that was chosen", seeds: 4000, profile: overriding, noGap: true},
+	{rule: "26", what: "an overridden partition takes every repeat for new", seeds: 4000, profile: repeatingOver, onAfter: forgetsNothing},
+	{rule: "26", what: "an overridden partition's primary does not wait", seeds: 4000, profile: abandoning, onAfter: func(n *simNode, _ Event) {
+		for _, p := range n.core.all {
+			if p.role == roleOpening && p.openSeq == p.config.SeqFloor+1 {
+				p.grantUntil = 0
+			}
+		}
+	}},
 	{rule: "(clocks)", what: "acks echo an earlier primary's clock", seeds: 4000, onAfter: func(n *simNode, _ Event) {
 		for _, p := range n.core.all {
 			if p.role == roleBackup && p.ackSentAt == 0 {
@@ -542,7 +552,7 @@ func TestAblations(t *testing.T) {
 		t.Skip("long, and without goroutines of its own")
 	}
 	// With nothing removed, the same conditions must notice nothing: else what is caught below means little.
-	for _, profile := range []func(*profile){deposing, dropping} {
+	for _, profile := range []func(*profile){deposing, dropping, overriding, repeatingOver, abandoning} {
 		if seed, err := firstFailure(&ablation{profile: profile}, 1, *controlCount, new([sightings]int)); err != nil {
 			t.Fatalf("nothing removed, and yet seed %d: %v", seed, err)
 		}

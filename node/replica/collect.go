@@ -36,6 +36,9 @@ func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err erro
 		if !c.canAck(p) {
 			continue // nobody hears of an epoch that this node could forget and lead again (rule 6): syncedTo asks anew
 		}
+		if c.jumping(p) {
+			continue // jumpIfReady asks anew, see there
+		}
 		used, err := c.collectAppend(p, m, f, room)
 		if err != nil {
 			m.due = true

@@ -281,7 +281,7 @@ func (c *Core) record(p *partition, r entry.Record) {
 	c.Out.Records = append(c.Out.Records, r)
 	m := mark{position: c.position, p: p, rewrites: p.rewrites}
 	switch r.Kind {
-	case entry.RecordEntry, entry.RecordFlip:
+	case entry.RecordEntry, entry.RecordFlip, entry.RecordJump:
 		m.seq = r.Seq
 	case entry.RecordPromise:
 		p.promisePosition = c.position
@@ -314,6 +314,10 @@ func (c *Core) syncedTo(position uint64) {
 			if m.position == m.p.promisePosition {
 				c.sendDueAll(m.p)
 				c.releaseWaits(m.p)
+			}
+			if c.jumping(m.p) {
+				c.jumpIfReady(m.p)
+				continue
 			}
 			c.advanceCommit(m.p)
 		case roleNone:

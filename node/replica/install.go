@@ -77,7 +77,8 @@ func (c *Core) flipIfReady(p *partition) {
 		return
 	}
 	ev := f.ready
-	if f.void || p.role != roleBackup || ev.Seq <= f.cap || ev.Seq < p.committed || ev.Seq <= p.applied {
+	given := ev.Seq < p.config.SeqFloor // up by a person, together with the copy that it was made from
+	if f.void || given || p.role != roleBackup || ev.Seq <= f.cap || ev.Seq < p.committed || ev.Seq <= p.applied {
 		c.dropFetch(p)
 		return
 	}

@@ -257,7 +257,7 @@ func (c *Core) configure(config *ring.Partition) {
 	case config.Epoch < p.config.Epoch:
 	case config.Epoch == p.config.Epoch:
 		c.resume(p)
-	case config.Primary == c.cfg.Self && p.role == rolePrimary && config.Epoch == p.config.Epoch.Next():
+	case config.Primary == c.cfg.Self && p.role == rolePrimary && config.Epoch == p.config.Epoch.Next() && config.SeqFloor == p.config.SeqFloor:
 		c.leadOn(p, config.Clone())
 	case config.Primary == c.cfg.Self:
 		released := c.takesReleased(p, config)

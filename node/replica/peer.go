@@ -90,7 +90,7 @@ func (c *Core) peerUp(ev *PeerUp) {
 func (c *Core) rewind(p *partition, m *member) {
 	m.next = m.match + 1
 	if m.match == 0 {
-		m.next = max(p.openSeq, p.committed+1)
+		m.next = min(max(p.openSeq, p.committed+1), p.last+1) // while p jumps, the epoch's beginning is still to come
 	}
 	m.probing, m.inFlight, m.needsSnapshot, m.ahead = true, false, false, 0
 	m.knows, m.barrierSent = false, m.barrier

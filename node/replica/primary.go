@@ -13,6 +13,17 @@ import (
 func (c *Core) lead(p *partition) {
 	p.role = roleOpening
 	p.members = c.membersOf(p)
+	if c.jumping(p) {
+		p.openSeq = p.config.SeqFloor + 1
+		p.grantUntil = max(p.grantUntil, c.now.add(c.cfg.grant()))
+		c.jumpIfReady(p)
+		return
+	}
+	c.beginEpoch(p)
+}
+
+// beginEpoch logs the no-op that opens an epoch.
+func (c *Core) beginEpoch(p *partition) {
 	p.openSeq = p.last + 1
 	for i := range p.members {
 		m := &p.members[i]

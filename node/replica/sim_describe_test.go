@@ -61,6 +61,9 @@ func describePartition(p *ring.Partition) string {
 	if p.Released {
 		released = " released"
 	}
+	if p.SeqFloor != 0 {
+		released += fmt.Sprintf(" above %d", p.SeqFloor)
+	}
 	return fmt.Sprintf("p%d epoch %v primary %s in sync %s joining %s%s", p.ID, p.Epoch, p.Primary.Node, names(p.InSync),
 		names(p.Joining), released)
 }
@@ -96,6 +99,8 @@ func describeRecord(r *entry.Record) string {
 		return fmt.Sprintf("p%d %s of generation %d", r.Partition, what, r.Generation)
 	case entry.RecordFlip:
 		return fmt.Sprintf("p%d flip to generation %d at %d@%v", r.Partition, r.Generation, r.Seq, r.Epoch)
+	case entry.RecordJump:
+		return fmt.Sprintf("p%d jump to %d@%v", r.Partition, r.Seq, r.Epoch)
 	case entry.RecordTruncate:
 		return fmt.Sprintf("p%d truncation to %d", r.Partition, r.Seq)
 	}

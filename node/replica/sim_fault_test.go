@@ -13,6 +13,8 @@ func (w *world) fault() {
 	switch x := w.rnd.IntN(100); {
 	case w.profile.often != nil && w.chance(0.5):
 		w.profile.often(w)
+	case w.profile.overrides && w.chance(0.15):
+		w.override()
 	case x < 16:
 		w.crash(n)
 	case x < 27:

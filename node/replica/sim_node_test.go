@@ -279,8 +279,13 @@ func (n *simNode) record(r *entry.Record) {
 	default:
 	}
 	n.disk.append(*r)
-	if r.Kind == entry.RecordEntry {
+	switch r.Kind {
+	case entry.RecordEntry:
 		n.w.wasLogged(n, r)
+	case entry.RecordJump:
+		key := jumpKey{r.Partition, r.Seq}
+		n.w.ghost.brought[key] = n.disk.jumped[key].values
+	default:
 	}
 }
 

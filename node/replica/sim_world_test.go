@@ -102,6 +102,7 @@ type profile struct {
 	hangs                                    bool          // disks
 	remembers                                time.Duration // request ids
 	requests                                 int           // remembered
+	overrides                                bool          // a person gives up in-sync copies
 	often                                    func(*world)  // a fault that comes in every second place; nil: none does
 }
 
@@ -224,6 +225,8 @@ func newWorld(seed uint64, without *ablation, trace bool) *world {
 	}
 	w.profile = w.pickProfile()
 	w.profile.drops, w.profile.hangs = seed%5 < 3, seed%4 == 0
+	// Of its own source, so that the runs without it stay what they were.
+	w.profile.overrides = w.profile.nodes >= 2 && rand.New(rand.NewPCG(seed, 1)).Float64() < 0.3
 	if without != nil && without.profile != nil {
 		without.profile(&w.profile)
 	}
@@ -363,7 +366,7 @@ func (w *world) complete() bool {
 				return false
 			}
 		}
-		if w.table.absent(&w.table.current[i]) != nil {
+		if w.table.lacks(&w.table.current[i]) != nil {
 			return false
 		}
 	}

@@ -116,10 +116,16 @@ func (d *disk) sweepSpace(b *pebble.Batch, space byte) error {
 
 // mustFollow takes r into account as record does, with what may be asked of callers but not of an old log.
 func mustFollow[T any](p *partition[T], r *entry.Record, item T) error {
-	if r.Kind == entry.RecordFlip {
+	switch r.Kind {
+	case entry.RecordFlip:
 		if err := p.mayFlip(r.Generation); err != nil {
 			return err
 		}
+	case entry.RecordJump:
+		if err := p.mayJump(); err != nil {
+			return err
+		}
+	default:
 	}
 	return p.record(r, item)
 }

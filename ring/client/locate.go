@@ -30,6 +30,14 @@ func (c *Client) Cluster(ctx context.Context) (*kringv1.GetClusterResponse, erro
 	return c.coordinators.GetCluster(ctx)
 }
 
+// RecoverPartitions makes old copies the whole of partitions that have lost every in-sync one: what was acknowledged and is not in
+// them is lost. Only a person should ask for it.
+func (c *Client) RecoverPartitions(
+	ctx context.Context, req *kringv1.RecoverPartitionsRequest,
+) (*kringv1.RecoverPartitionsResponse, error) {
+	return c.coordinators.RecoverPartitions(ctx, req)
+}
+
 // preferredCache keeps the preferred nodes of one membership, which cost milliseconds to compute.
 type preferredCache struct {
 	mu         sync.Mutex

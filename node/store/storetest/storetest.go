@@ -30,6 +30,7 @@ func Run(t *testing.T, f Factory) {
 		"Entries":          testEntries,
 		"Truncate":         testTruncate,
 		"Defects":          testDefects,
+		"Jump":             testJump,
 		"Apply":            testApply,
 		"ApplyMany":        testApplyMany,
 		"Count":            testCount,

@@ -34,6 +34,7 @@ type CoordinatorCommand struct {
 	//	*CoordinatorCommand_ChangePartition
 	//	*CoordinatorCommand_SetMemberStates
 	//	*CoordinatorCommand_ChangePartitions
+	//	*CoordinatorCommand_RecoverPartitions
 	Command       isCoordinatorCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -137,6 +138,15 @@ func (x *CoordinatorCommand) GetChangePartitions() *ChangePartitionsCommand {
 	return nil
 }
 
+func (x *CoordinatorCommand) GetRecoverPartitions() *RecoverPartitionsCommand {
+	if x != nil {
+		if x, ok := x.Command.(*CoordinatorCommand_RecoverPartitions); ok {
+			return x.RecoverPartitions
+		}
+	}
+	return nil
+}
+
 type isCoordinatorCommand_Command interface {
 	isCoordinatorCommand_Command()
 }
@@ -165,6 +175,10 @@ type CoordinatorCommand_ChangePartitions struct {
 	ChangePartitions *ChangePartitionsCommand `protobuf:"bytes,7,opt,name=change_partitions,json=changePartitions,proto3,oneof"`
 }
 
+type CoordinatorCommand_RecoverPartitions struct {
+	RecoverPartitions *RecoverPartitionsCommand `protobuf:"bytes,8,opt,name=recover_partitions,json=recoverPartitions,proto3,oneof"`
+}
+
 func (*CoordinatorCommand_Mint) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_Register) isCoordinatorCommand_Command() {}
@@ -176,6 +190,8 @@ func (*CoordinatorCommand_ChangePartition) isCoordinatorCommand_Command() {}
 func (*CoordinatorCommand_SetMemberStates) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_ChangePartitions) isCoordinatorCommand_Command() {}
+
+func (*CoordinatorCommand_RecoverPartitions) isCoordinatorCommand_Command() {}
 
 // MintClusterCommand gives the cluster its id and settings, once.
 type MintClusterCommand struct {
@@ -454,6 +470,52 @@ func (x *ChangePartitionsCommand) GetChanges() []*ChangePartitionCommand {
 	return nil
 }
 
+// RecoverPartitionsCommand is what a person has decided about partitions without a living in-sync copy, each recovered or
+// refused by itself.
+type RecoverPartitionsCommand struct {
+	state         protoimpl.MessageState           `protogen:"open.v1"`
+	Items         []*RecoverPartitionsCommand_Item `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverPartitionsCommand) Reset() {
+	*x = RecoverPartitionsCommand{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverPartitionsCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverPartitionsCommand) ProtoMessage() {}
+
+func (x *RecoverPartitionsCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverPartitionsCommand.ProtoReflect.Descriptor instead.
+func (*RecoverPartitionsCommand) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RecoverPartitionsCommand) GetItems() []*RecoverPartitionsCommand_Item {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
 // SetMemberStatesCommand marks members up or down. A change about another boot than the newest is dropped.
 type SetMemberStatesCommand struct {
 	state         protoimpl.MessageState                      `protogen:"open.v1"`
@@ -464,7 +526,7 @@ type SetMemberStatesCommand struct {
 
 func (x *SetMemberStatesCommand) Reset() {
 	*x = SetMemberStatesCommand{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +538,7 @@ func (x *SetMemberStatesCommand) String() string {
 func (*SetMemberStatesCommand) ProtoMessage() {}
 
 func (x *SetMemberStatesCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +551,7 @@ func (x *SetMemberStatesCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMemberStatesCommand.ProtoReflect.Descriptor instead.
 func (*SetMemberStatesCommand) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SetMemberStatesCommand) GetChanges() []*SetMemberStatesCommand_MemberStateChange {
@@ -516,7 +578,7 @@ type CoordinatorSnapshot struct {
 
 func (x *CoordinatorSnapshot) Reset() {
 	*x = CoordinatorSnapshot{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +590,7 @@ func (x *CoordinatorSnapshot) String() string {
 func (*CoordinatorSnapshot) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +603,7 @@ func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CoordinatorSnapshot) GetFormat() uint32 {
@@ -586,6 +648,74 @@ func (x *CoordinatorSnapshot) GetRetiredStores() []*CoordinatorSnapshot_RetiredS
 	return nil
 }
 
+type RecoverPartitionsCommand_Item struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Partition       uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	ExpectedEpoch   uint64                 `protobuf:"varint,2,opt,name=expected_epoch,json=expectedEpoch,proto3" json:"expected_epoch,omitempty"`
+	Chosen          *Replica               `protobuf:"bytes,3,opt,name=chosen,proto3" json:"chosen,omitempty"`
+	HighestKnownSeq uint64                 `protobuf:"varint,4,opt,name=highest_known_seq,json=highestKnownSeq,proto3" json:"highest_known_seq,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RecoverPartitionsCommand_Item) Reset() {
+	*x = RecoverPartitionsCommand_Item{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverPartitionsCommand_Item) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverPartitionsCommand_Item) ProtoMessage() {}
+
+func (x *RecoverPartitionsCommand_Item) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverPartitionsCommand_Item.ProtoReflect.Descriptor instead.
+func (*RecoverPartitionsCommand_Item) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6, 0}
+}
+
+func (x *RecoverPartitionsCommand_Item) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *RecoverPartitionsCommand_Item) GetExpectedEpoch() uint64 {
+	if x != nil {
+		return x.ExpectedEpoch
+	}
+	return 0
+}
+
+func (x *RecoverPartitionsCommand_Item) GetChosen() *Replica {
+	if x != nil {
+		return x.Chosen
+	}
+	return nil
+}
+
+func (x *RecoverPartitionsCommand_Item) GetHighestKnownSeq() uint64 {
+	if x != nil {
+		return x.HighestKnownSeq
+	}
+	return 0
+}
+
 type SetMemberStatesCommand_MemberStateChange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -598,7 +728,7 @@ type SetMemberStatesCommand_MemberStateChange struct {
 
 func (x *SetMemberStatesCommand_MemberStateChange) Reset() {
 	*x = SetMemberStatesCommand_MemberStateChange{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +740,7 @@ func (x *SetMemberStatesCommand_MemberStateChange) String() string {
 func (*SetMemberStatesCommand_MemberStateChange) ProtoMessage() {}
 
 func (x *SetMemberStatesCommand_MemberStateChange) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +753,7 @@ func (x *SetMemberStatesCommand_MemberStateChange) ProtoReflect() protoreflect.M
 
 // Deprecated: Use SetMemberStatesCommand_MemberStateChange.ProtoReflect.Descriptor instead.
 func (*SetMemberStatesCommand_MemberStateChange) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7, 0}
 }
 
 func (x *SetMemberStatesCommand_MemberStateChange) GetNodeId() string {
@@ -665,7 +795,7 @@ type CoordinatorSnapshot_RetiredStore struct {
 
 func (x *CoordinatorSnapshot_RetiredStore) Reset() {
 	*x = CoordinatorSnapshot_RetiredStore{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +807,7 @@ func (x *CoordinatorSnapshot_RetiredStore) String() string {
 func (*CoordinatorSnapshot_RetiredStore) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +820,7 @@ func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_RetiredStore.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_RetiredStore) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{8, 0}
 }
 
 func (x *CoordinatorSnapshot_RetiredStore) GetNodeId() string {
@@ -717,7 +847,7 @@ type CoordinatorSnapshot_MemberSince struct {
 
 func (x *CoordinatorSnapshot_MemberSince) Reset() {
 	*x = CoordinatorSnapshot_MemberSince{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +859,7 @@ func (x *CoordinatorSnapshot_MemberSince) String() string {
 func (*CoordinatorSnapshot_MemberSince) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +872,7 @@ func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_MemberSince.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_MemberSince) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7, 1}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{8, 1}
 }
 
 func (x *CoordinatorSnapshot_MemberSince) GetNodeId() string {
@@ -763,7 +893,7 @@ var File_kring_v1_coordinator_state_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\n" +
-	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\xd8\x03\n" +
+	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\xad\x04\n" +
 	"\x12CoordinatorCommand\x12\x1f\n" +
 	"\vunix_millis\x18\x01 \x01(\x03R\n" +
 	"unixMillis\x122\n" +
@@ -772,7 +902,8 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x04form\x18\x04 \x01(\v2\x1c.kring.v1.FormClusterCommandH\x00R\x04form\x12M\n" +
 	"\x10change_partition\x18\x05 \x01(\v2 .kring.v1.ChangePartitionCommandH\x00R\x0fchangePartition\x12N\n" +
 	"\x11set_member_states\x18\x06 \x01(\v2 .kring.v1.SetMemberStatesCommandH\x00R\x0fsetMemberStates\x12P\n" +
-	"\x11change_partitions\x18\a \x01(\v2!.kring.v1.ChangePartitionsCommandH\x00R\x10changePartitionsB\t\n" +
+	"\x11change_partitions\x18\a \x01(\v2!.kring.v1.ChangePartitionsCommandH\x00R\x10changePartitions\x12S\n" +
+	"\x12recover_partitions\x18\b \x01(\v2\".kring.v1.RecoverPartitionsCommandH\x00R\x11recoverPartitionsB\t\n" +
 	"\acommand\"D\n" +
 	"\x12MintClusterCommand\x12.\n" +
 	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"\xa6\x01\n" +
@@ -793,7 +924,14 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12,\n" +
 	"\basked_by\x18\x04 \x01(\v2\x11.kring.v1.ReplicaR\aaskedBy\"U\n" +
 	"\x17ChangePartitionsCommand\x12:\n" +
-	"\achanges\x18\x01 \x03(\v2 .kring.v1.ChangePartitionCommandR\achanges\"\xfc\x01\n" +
+	"\achanges\x18\x01 \x03(\v2 .kring.v1.ChangePartitionCommandR\achanges\"\xfe\x01\n" +
+	"\x18RecoverPartitionsCommand\x12=\n" +
+	"\x05items\x18\x01 \x03(\v2'.kring.v1.RecoverPartitionsCommand.ItemR\x05items\x1a\xa2\x01\n" +
+	"\x04Item\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12%\n" +
+	"\x0eexpected_epoch\x18\x02 \x01(\x04R\rexpectedEpoch\x12)\n" +
+	"\x06chosen\x18\x03 \x01(\v2\x11.kring.v1.ReplicaR\x06chosen\x12*\n" +
+	"\x11highest_known_seq\x18\x04 \x01(\x04R\x0fhighestKnownSeq\"\xfc\x01\n" +
 	"\x16SetMemberStatesCommand\x12L\n" +
 	"\achanges\x18\x01 \x03(\v22.kring.v1.SetMemberStatesCommand.MemberStateChangeR\achanges\x1a\x93\x01\n" +
 	"\x11MemberStateChange\x12\x17\n" +
@@ -828,7 +966,7 @@ func file_kring_v1_coordinator_state_proto_rawDescGZIP() []byte {
 	return file_kring_v1_coordinator_state_proto_rawDescData
 }
 
-var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(*CoordinatorCommand)(nil),                       // 0: kring.v1.CoordinatorCommand
 	(*MintClusterCommand)(nil),                       // 1: kring.v1.MintClusterCommand
@@ -836,41 +974,46 @@ var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(*FormClusterCommand)(nil),                       // 3: kring.v1.FormClusterCommand
 	(*ChangePartitionCommand)(nil),                   // 4: kring.v1.ChangePartitionCommand
 	(*ChangePartitionsCommand)(nil),                  // 5: kring.v1.ChangePartitionsCommand
-	(*SetMemberStatesCommand)(nil),                   // 6: kring.v1.SetMemberStatesCommand
-	(*CoordinatorSnapshot)(nil),                      // 7: kring.v1.CoordinatorSnapshot
-	(*SetMemberStatesCommand_MemberStateChange)(nil), // 8: kring.v1.SetMemberStatesCommand.MemberStateChange
-	(*CoordinatorSnapshot_RetiredStore)(nil),         // 9: kring.v1.CoordinatorSnapshot.RetiredStore
-	(*CoordinatorSnapshot_MemberSince)(nil),          // 10: kring.v1.CoordinatorSnapshot.MemberSince
-	(*Settings)(nil),                                 // 11: kring.v1.Settings
-	(*Member)(nil),                                   // 12: kring.v1.Member
-	(*Partition)(nil),                                // 13: kring.v1.Partition
-	(*Replica)(nil),                                  // 14: kring.v1.Replica
-	(*Table)(nil),                                    // 15: kring.v1.Table
-	(MemberState)(0),                                 // 16: kring.v1.MemberState
+	(*RecoverPartitionsCommand)(nil),                 // 6: kring.v1.RecoverPartitionsCommand
+	(*SetMemberStatesCommand)(nil),                   // 7: kring.v1.SetMemberStatesCommand
+	(*CoordinatorSnapshot)(nil),                      // 8: kring.v1.CoordinatorSnapshot
+	(*RecoverPartitionsCommand_Item)(nil),            // 9: kring.v1.RecoverPartitionsCommand.Item
+	(*SetMemberStatesCommand_MemberStateChange)(nil), // 10: kring.v1.SetMemberStatesCommand.MemberStateChange
+	(*CoordinatorSnapshot_RetiredStore)(nil),         // 11: kring.v1.CoordinatorSnapshot.RetiredStore
+	(*CoordinatorSnapshot_MemberSince)(nil),          // 12: kring.v1.CoordinatorSnapshot.MemberSince
+	(*Settings)(nil),                                 // 13: kring.v1.Settings
+	(*Member)(nil),                                   // 14: kring.v1.Member
+	(*Partition)(nil),                                // 15: kring.v1.Partition
+	(*Replica)(nil),                                  // 16: kring.v1.Replica
+	(*Table)(nil),                                    // 17: kring.v1.Table
+	(MemberState)(0),                                 // 18: kring.v1.MemberState
 }
 var file_kring_v1_coordinator_state_proto_depIdxs = []int32{
 	1,  // 0: kring.v1.CoordinatorCommand.mint:type_name -> kring.v1.MintClusterCommand
 	2,  // 1: kring.v1.CoordinatorCommand.register:type_name -> kring.v1.RegisterMemberCommand
 	3,  // 2: kring.v1.CoordinatorCommand.form:type_name -> kring.v1.FormClusterCommand
 	4,  // 3: kring.v1.CoordinatorCommand.change_partition:type_name -> kring.v1.ChangePartitionCommand
-	6,  // 4: kring.v1.CoordinatorCommand.set_member_states:type_name -> kring.v1.SetMemberStatesCommand
+	7,  // 4: kring.v1.CoordinatorCommand.set_member_states:type_name -> kring.v1.SetMemberStatesCommand
 	5,  // 5: kring.v1.CoordinatorCommand.change_partitions:type_name -> kring.v1.ChangePartitionsCommand
-	11, // 6: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
-	12, // 7: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
-	13, // 8: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
-	13, // 9: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
-	14, // 10: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
-	4,  // 11: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
-	8,  // 12: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
-	15, // 13: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
-	10, // 14: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
-	9,  // 15: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
-	16, // 16: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	6,  // 6: kring.v1.CoordinatorCommand.recover_partitions:type_name -> kring.v1.RecoverPartitionsCommand
+	13, // 7: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
+	14, // 8: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
+	15, // 9: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
+	15, // 10: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
+	16, // 11: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
+	4,  // 12: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
+	9,  // 13: kring.v1.RecoverPartitionsCommand.items:type_name -> kring.v1.RecoverPartitionsCommand.Item
+	10, // 14: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
+	17, // 15: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
+	12, // 16: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
+	11, // 17: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
+	16, // 18: kring.v1.RecoverPartitionsCommand.Item.chosen:type_name -> kring.v1.Replica
+	18, // 19: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_state_proto_init() }
@@ -886,6 +1029,7 @@ func file_kring_v1_coordinator_state_proto_init() {
 		(*CoordinatorCommand_ChangePartition)(nil),
 		(*CoordinatorCommand_SetMemberStates)(nil),
 		(*CoordinatorCommand_ChangePartitions)(nil),
+		(*CoordinatorCommand_RecoverPartitions)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -893,7 +1037,7 @@ func file_kring_v1_coordinator_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_state_proto_rawDesc), len(file_kring_v1_coordinator_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
