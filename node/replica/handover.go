@@ -105,8 +105,11 @@ func (p *partition) hasAsked(config *ring.Partition) bool {
 
 // toldOf learns a decided configuration from the replica that asked for it. That one says so once its own promise is durable, so that
 // whoever asks all nodes what was decided hears of it (rule 23).
+//
+// A node that has restarted waits for the coordinators' word: whoever tells it may not have heard that a person has given its copy up
+// since, and then it would lead what is no part of the cluster any more, alone if it was alone in the set (rule 26).
 func (c *Core) toldOf(config *ring.Partition) {
-	if config.Primary == c.cfg.Self {
+	if p := c.partitions[config.ID]; config.Primary == c.cfg.Self && p != nil && !p.restarted {
 		c.configure(config)
 	}
 }

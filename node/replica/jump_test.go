@@ -224,3 +224,21 @@ func TestOpenPrimaryThatIsChosenJumps(t *testing.T) {
 	require.Equal(t, rolePrimary, p.role)
 	require.EqualValues(t, testFloor+1, p.applied)
 }
+
+// A copy that was given up while its node was down, and that comes back, does not lead because another that knows nothing of that says so.
+func TestRestartedNodeLeadsOnNobodysWord(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		r := opened(t)
+		if restarted {
+			r.nodes[1].disk.flush()
+			r.start(1)
+		}
+		config := r.partition(2, 1)
+		config.InSync = config.InSync[1:2]
+		n2 := r.nodes[1]
+		n2.core.Step(r.now, &Received{From: r.nodes[0].replica, Boot: r.nodes[0].boot, Frame: &Frame{
+			SentAt: r.now, Decided: []ring.Partition{config},
+		}})
+		require.Equal(t, !restarted, n2.core.partitions[0].leads())
+	}
+}
