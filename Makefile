@@ -75,7 +75,7 @@ bench:
 lint: golangci proto-lint proto-breaking proto-check
 
 golangci: $(TOOLS)/golangci-lint
-	$(TOOLS)/golangci-lint run ./...
+	$(TOOLS)/golangci-lint run --allow-parallel-runners ./...
 
 # --- The protocol ---------------------------------------------------------------------------------------------------
 

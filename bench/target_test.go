@@ -152,7 +152,7 @@ func TestRESTNamesWhatBecameOfALostRequest(t *testing.T) {
 			url, attempts := rawServer(t, test.serve)
 			timeout := 10 * time.Second
 			if name == "silence" {
-				timeout = 500 * time.Millisecond
+				timeout = time.Second // each attempt must arrive
 			}
 			target := openREST(t, bench.RESTConfig{Timeout: timeout}, url)
 			_, err := target.Get(t.Context(), []byte("key"), nil)

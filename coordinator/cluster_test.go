@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	flags "flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,13 +20,19 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/kringdb/kring/coordinator/gossip"
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/proto/codec"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
 )
 
-const testDeadline = 20 * time.Second
+const (
+	testDeadline = time.Minute
+	// As long as a node that beats every testBeat is not silent there, and no longer: tests wait for it.
+	testSilentAfter, testHungAfter = 3 * time.Second, 4 * time.Second
+	testBeat                       = 100 * time.Millisecond
+)
 
 func TestMain(m *testing.M) {
 	if encoded := os.Getenv(childVariable); encoded != "" {
@@ -35,7 +42,25 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m)
+	flags.Parse()
+	told := false
+	flags.Visit(func(f *flags.Flag) { told = told || f.Name == "test.parallel" })
+	if !told {
+		if err := flags.Set("test.parallel", testsAtOnce); err != nil {
+			panic(err)
+		}
+	}
+	code := m.Run()
+	// A probe of the gossip library's may last for a stream's timeout after its end.
+	err := goleak.Find()
+	for began := time.Now(); err != nil && time.Since(began) < testDeadline; {
+		err = goleak.Find()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // process is one coordinator of a test, with its own gossip, sockets and disk.
@@ -69,12 +94,18 @@ func testLogger(id string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("c", id)
 }
 
+// reserved holds the ports that were given out.
+var reserved sync.Map
+
 // reserve finds a port that is free for TCP and UDP, below those that the kernel gives out by itself: a coordinator that is
-// away keeps its address, and must find it free when it comes back.
+// away keeps its address, and must find it free when it comes back. No port is given out twice.
 func reserve(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
 		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		if _, taken := reserved.LoadOrStore(address, true); taken {
+			continue
+		}
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			continue
@@ -100,7 +131,7 @@ func newCluster(t *testing.T, coordinators, replicas int) *cluster {
 	return c
 }
 
-// watchful is newCluster for tests in which nodes fall silent: that counts after the usual times.
+// watchful is newCluster for tests in which nodes fall silent.
 func watchful(t *testing.T, coordinators, replicas int) *cluster {
 	t.Helper()
 	c := prepareCluster(t, coordinators, replicas)
@@ -108,15 +139,17 @@ func watchful(t *testing.T, coordinators, replicas int) *cluster {
 		change := p.change
 		p.change = func(cfg *Config) {
 			change(cfg)
-			cfg.SilentAfter, cfg.HungAfter = DefaultSilentAfter, DefaultHungAfter
+			cfg.SilentAfter, cfg.HungAfter = testSilentAfter, testHungAfter
 		}
 		p.start()
 	}
 	return c
 }
 
+// prepareCluster lets the test run beside others: it may be called once in each.
 func prepareCluster(t *testing.T, coordinators, replicas int) *cluster {
 	t.Helper()
+	t.Parallel()
 	c := &cluster{t: t}
 	var join []string
 	for i := range coordinators {
@@ -149,7 +182,7 @@ func prepareCluster(t *testing.T, coordinators, replicas int) *cluster {
 func listen(t *testing.T, address string) net.Listener {
 	t.Helper()
 	var l net.Listener
-	eventually(t, "bind "+address, func() bool {
+	await.Until(t, "bind "+address, func() bool {
 		var err error
 		l, err = net.Listen("tcp", address)
 		return err == nil
@@ -157,7 +190,8 @@ func listen(t *testing.T, address string) net.Listener {
 	return l
 }
 
-func (p *process) start() {
+// create makes a coordinator and its gossip, and runs neither.
+func (p *process) create() {
 	p.t.Helper()
 	var err error
 	p.talk, err = gossip.New(gossip.Config{
@@ -168,11 +202,16 @@ func (p *process) start() {
 	cfg := DefaultConfig()
 	cfg.ID, cfg.DataDir, cfg.Gossip, cfg.Logger = p.id, p.dir, p.talk, testLogger(p.id)
 	cfg.Listener, cfg.RaftListener = listen(p.t, p.grpc), listen(p.t, p.raft)
-	cfg.RaftTimeout = 500 * time.Millisecond
+	cfg.RaftTimeout, cfg.LeaderlessAfter = testRaftTimeout, 3*testRaftTimeout
 	cfg.Registry = prometheus.NewRegistry()
 	p.change(&cfg)
 	p.coordinator, err = New(cfg)
 	require.NoError(p.t, err)
+}
+
+func (p *process) start() {
+	p.t.Helper()
+	p.create()
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel, p.done, p.talkDone = cancel, make(chan error, 1), make(chan struct{})
 	go func() { p.done <- p.coordinator.Run(ctx) }()
@@ -230,22 +269,6 @@ func (p *process) client() kringv1.CoordinatorServiceClient {
 
 func (p *process) running() bool { return p.cancel != nil }
 
-// eventually polls a condition that no channel tells of.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(testDeadline)
-	defer deadline.Stop()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for !condition() {
-		select {
-		case <-deadline.C:
-			require.FailNow(t, "not in time: "+what)
-		case <-ticker.C:
-		}
-	}
-}
-
 func timeout(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), testDeadline)
@@ -257,7 +280,7 @@ func timeout(t *testing.T) context.Context {
 func (c *cluster) leader() *process {
 	c.t.Helper()
 	var found *process
-	eventually(c.t, "a leader", func() bool {
+	await.Until(c.t, "a leader", func() bool {
 		for _, p := range c.processes {
 			if p.running() && p.coordinator.Ready() && p.coordinator.led.Load() && p.coordinator.consensus.leading() {
 				found = p
@@ -283,7 +306,7 @@ func (c *cluster) followers() []*process {
 // allReady waits until every running coordinator serves and knows a leader.
 func (c *cluster) allReady() {
 	c.t.Helper()
-	eventually(c.t, "all coordinators ready", func() bool {
+	await.Until(c.t, "all coordinators ready", func() bool {
 		for _, p := range c.processes {
 			if p.running() && !p.coordinator.Ready() {
 				return false
@@ -311,7 +334,7 @@ func (n *fakeNode) register(t *testing.T, p *process) (*kringv1.RegisterResponse
 	t.Helper()
 	var resp *kringv1.RegisterResponse
 	var final error
-	eventually(t, "registration of "+n.member.GetNodeId(), func() bool {
+	await.Until(t, "registration of "+n.member.GetNodeId(), func() bool {
 		var err error
 		resp, err = p.client().Register(timeout(t), &kringv1.RegisterRequest{Member: n.member, ClusterId: n.clusterID})
 		final = kverr.FromGRPC(err)
@@ -323,7 +346,7 @@ func (n *fakeNode) register(t *testing.T, p *process) (*kringv1.RegisterResponse
 	return resp, final
 }
 
-// beat heartbeats every 100 ms through whichever coordinator answers, until the test ends or stop is called.
+// beat heartbeats every testBeat through whichever coordinator answers, until the test ends or stop is called.
 func (n *fakeNode) beat(t *testing.T, c *cluster) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -338,7 +361,7 @@ func (n *fakeNode) beat(t *testing.T, c *cluster) (stop func()) {
 	}
 	go func() {
 		defer close(done)
-		ticker := time.NewTicker(100 * time.Millisecond)
+		ticker := time.NewTicker(testBeat)
 		defer ticker.Stop()
 		for i := 0; ; i++ {
 			call, cancel := context.WithTimeout(ctx, time.Second)
@@ -384,7 +407,7 @@ func (c *cluster) form(nodes int) []*fakeNode {
 
 func (c *cluster) formed() {
 	c.t.Helper()
-	eventually(c.t, "a formed table everywhere", func() bool {
+	await.Until(c.t, "a formed table everywhere", func() bool {
 		for _, p := range c.processes {
 			if p.running() && !p.coordinator.feed.table().Formed() {
 				return false

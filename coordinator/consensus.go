@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
@@ -18,6 +19,7 @@ const (
 	raftCommitEvery       = 50 * time.Millisecond // how soon an idle leader tells followers what is committed
 	raftTransportTimeout  = 5 * time.Second       // of one message
 	raftPooledConnections = 3                     // to each other coordinator
+	raftRequestsInFlight  = 1                     // to each: no pipeline, see newTransport
 	snapshotEvery         = 30 * time.Second      // looks whether a snapshot is due
 	snapshotThreshold     = 4096                  // entries since the last one
 	trailingEntries       = 4096                  // kept behind a snapshot for followers that are a little late
@@ -35,11 +37,7 @@ type consensus struct {
 // startConsensus owns the listener from here on, failing or not.
 func startConsensus(cfg *Config, d *disk, m *machine) (*consensus, error) {
 	logger := newRaftLogger(cfg.Logger)
-	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  newStream(cfg.RaftListener, cfg.RaftAdvertise, cfg.Gossip.ClusterName()),
-		MaxPool: raftPooledConnections, Timeout: raftTransportTimeout, Logger: logger,
-	})
-	v := newVotes(transport, !d.isNew, func() bool { return mostAreNew(cfg.BootstrapCoordinators, cfg.Gossip.Members()) })
+	v := newVotes(newTransport(cfg, logger), !d.isNew, func() bool { return mostAreNew(cfg.BootstrapCoordinators, cfg.Gossip.Members()) })
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(cfg.ID)
 	rc.HeartbeatTimeout, rc.ElectionTimeout = cfg.RaftTimeout, cfg.RaftTimeout
@@ -57,6 +55,16 @@ func startConsensus(cfg *Config, d *disk, m *machine) (*consensus, error) {
 		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
+}
+
+// newTransport makes a network without raft's pipelines. In one of those the sender waits for ever once the follower has refused
+// an entry at the wrong moment (hashicorp/raft issue 612): it is sent heartbeats and no entries until the leader goes, and the
+// leader cannot stop. Without them entries that come together still go together.
+func newTransport(cfg *Config, logger hclog.Logger) *raft.NetworkTransport {
+	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:  newStream(cfg.RaftListener, cfg.RaftAdvertise, cfg.Gossip.ClusterName()),
+		MaxPool: raftPooledConnections, MaxRPCsInFlight: raftRequestsInFlight, Timeout: raftTransportTimeout, Logger: logger,
+	})
 }
 
 // checkAddress refuses to run where the other coordinators would not look.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/kringdb/kring/coordinator/gossip"
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -45,7 +46,7 @@ func TestWaitingSaysWhatIsMissing(t *testing.T) {
 		require.EqualValues(t, 2, resp.GetExpectedNodes())
 		return resp.GetWaitingFor()
 	}
-	eventually(t, "one coordinator missing", func() bool {
+	await.Until(t, "one coordinator missing", func() bool {
 		return waiting(c.processes[0]) == "2 of 3 coordinators are there (c1, c3): start 1 more"
 	})
 	_, err := c.processes[0].client().Register(timeout(t), &kringv1.RegisterRequest{Member: newNode(1).member})
@@ -53,14 +54,14 @@ func TestWaitingSaysWhatIsMissing(t *testing.T) {
 	require.ErrorContains(t, err, "2 of 3 coordinators")
 	c.processes[1].start()
 	c.allReady()
-	eventually(t, "no node yet", func() bool {
+	await.Until(t, "no node yet", func() bool {
 		return waiting(c.processes[2]) == "0 of 2 nodes are registered and alive: start 2 more"
 	})
 	n := newNode(1)
 	_, err = n.register(t, c.processes[1])
 	require.NoError(t, err)
 	n.beat(t, c)
-	eventually(t, "one node", func() bool {
+	await.Until(t, "one node", func() bool {
 		return waiting(c.processes[1]) == "1 of 2 nodes are registered and alive (n1): start 1 more"
 	})
 }
@@ -84,7 +85,7 @@ func TestLeaderDies(t *testing.T) {
 	require.True(t, info.GetFormed())
 	require.Len(t, info.GetNodes(), len(nodes)+1)
 	old.start()
-	eventually(t, "the old leader caught up", func() bool {
+	await.Until(t, "the old leader caught up", func() bool {
 		return old.coordinator.feed.table().Version >= resp.GetTableVersion()
 	})
 }
@@ -119,7 +120,7 @@ func TestFreshCoordinatorDoesNotBootstrapBesideAnother(t *testing.T) {
 	}
 	late.start()
 	t.Cleanup(late.stop)
-	eventually(t, "it sees the data of the other", func() bool {
+	await.Until(t, "it sees the data of the other", func() bool {
 		resp, err := late.client().GetCluster(timeout(t), &kringv1.GetClusterRequest{})
 		require.NoError(t, err)
 		return resp.GetWaitingFor() == "coordinator c1 has the data of a cluster and c0 has none: waiting to be taken in by its leader; "+
@@ -153,7 +154,7 @@ func TestRegistration(t *testing.T) {
 	n.member.BootCount = 3
 	resp, err := n.register(t, follower)
 	require.NoError(t, err)
-	eventually(t, "the restart is known everywhere", func() bool {
+	await.Until(t, "the restart is known everywhere", func() bool {
 		for _, p := range c.processes {
 			if p.coordinator.feed.table().Version < resp.GetTableVersion() {
 				return false
@@ -178,10 +179,17 @@ func TestRegistration(t *testing.T) {
 func TestForwardedCallsAreNotForwardedAgain(t *testing.T) {
 	c := newCluster(t, 3, 2)
 	c.allReady()
-	follower := c.followers()[0]
 	ctx := metadata.AppendToOutgoingContext(timeout(t), forwardedKey, "c9")
-	_, err := follower.client().Heartbeat(ctx, beatOf(1, 1))
-	code(t, kverr.NotLeader, kverr.FromGRPC(err))
+	await.Until(t, "a call to one that follows all the time", func() bool {
+		follower := c.followers()[0]
+		term := follower.coordinator.consensus.raft.CurrentTerm()
+		_, err := follower.client().Heartbeat(ctx, beatOf(1, 1))
+		if follower.coordinator.consensus.leading() || follower.coordinator.consensus.raft.CurrentTerm() != term {
+			return false
+		}
+		code(t, kverr.NotLeader, kverr.FromGRPC(err))
+		return true
+	})
 }
 
 func watch(t *testing.T, p *process, req *kringv1.WatchRingRequest) grpc.ServerStreamingClient[kringv1.WatchRingResponse] {
@@ -244,7 +252,7 @@ func TestLocateAndWatchWithoutQuorum(t *testing.T) {
 	last := c.processes[2]
 	c.processes[0].halt()
 	c.processes[1].halt()
-	eventually(t, "no leader", func() bool { return last.coordinator.consensus.leader() == "" })
+	await.Until(t, "no leader", func() bool { return last.coordinator.consensus.leader() == "" })
 	first, err := watch(t, last, &kringv1.WatchRingRequest{}).Recv()
 	require.NoError(t, err)
 	require.Len(t, first.GetTable().GetPartitions(), 16)
@@ -331,17 +339,17 @@ func TestMembersGoDownAndUp(t *testing.T) {
 		require.NoError(t, err)
 		return len(info.GetProblems())
 	}
-	eventually(t, "no problems", func() bool { return count() == 0 })
-	eventually(t, "load figures", func() bool {
+	await.Until(t, "no problems", func() bool { return count() == 0 })
+	await.Until(t, "load figures", func() bool {
 		info, err := p.client().GetCluster(timeout(t), &kringv1.GetClusterRequest{})
 		require.NoError(t, err)
 		return info.GetNodes()[0].GetLoad().GetReadsPerSecond() == 7 && info.GetNodes()[1].GetLoad() != nil
 	})
 	stops[1]()
-	eventually(t, "n2 down", func() bool { return state("n2") == ring.MemberDown })
+	await.Until(t, "n2 down", func() bool { return state("n2") == ring.MemberDown })
 	require.Equal(t, 16, count())
 	nodes[1].beat(t, c)
-	eventually(t, "n2 up", func() bool { return state("n2") == ring.MemberUp })
+	await.Until(t, "n2 up", func() bool { return state("n2") == ring.MemberUp })
 }
 
 // A node falls silent, others cannot reach it: what it led is led by others, and it leads nothing when it comes back.
@@ -372,7 +380,7 @@ func TestASilentNodeIsFailedOver(t *testing.T) {
 		}
 		return primaries, inSync
 	}
-	eventually(t, "n1 has no role", func() bool {
+	await.Until(t, "n1 has no role", func() bool {
 		primaries, inSync := led("n1")
 		return primaries == 0 && inSync == 0
 	})
@@ -382,9 +390,9 @@ func TestASilentNodeIsFailedOver(t *testing.T) {
 		require.True(t, namesNode(table.Partitions[i].Joining, "n1"), "it returns by itself")
 		require.False(t, table.Partitions[i].Released)
 	}
-	eventually(t, "n1 down", func() bool { return c.leader().coordinator.feed.table().Member("n1").State == ring.MemberDown })
+	await.Until(t, "n1 down", func() bool { return c.leader().coordinator.feed.table().Member("n1").State == ring.MemberDown })
 	nodes[0].beat(t, c)
-	eventually(t, "n1 up", func() bool { return c.leader().coordinator.feed.table().Member("n1").State == ring.MemberUp })
+	await.Until(t, "n1 up", func() bool { return c.leader().coordinator.feed.table().Member("n1").State == ring.MemberUp })
 	primaries, _ := led("n1")
 	require.Zero(t, primaries, "its copies have not caught up")
 }
@@ -408,7 +416,7 @@ func TestANodeComesBackWithAnEmptyDisk(t *testing.T) {
 	_, err := wiped.register(t, c.followers()[0])
 	require.NoError(t, err)
 	wiped.beat(t, c)
-	eventually(t, "the new disk joins as many as a node may at once", func() bool {
+	await.Until(t, "the new disk joins as many as a node may at once", func() bool {
 		table := c.leader().coordinator.feed.table()
 		joins := 0
 		for i := range table.Partitions {

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring/client"
@@ -103,7 +104,7 @@ func TestEventsOverAFailover(t *testing.T) {
 
 	all := map[string][]uint64{}
 	for _, p := range c.processes {
-		eventually(t, p.id+" knows all events", func() bool {
+		await.Until(t, p.id+" knows all events", func() bool {
 			resp, err := p.watchEvents(timeout(t), &kringv1.WatchEventsRequest{All: true}).Recv()
 			require.NoError(t, err)
 			all[p.id] = nil

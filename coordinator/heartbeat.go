@@ -232,6 +232,23 @@ func (h *heartbeats) alive(t *ring.Table, now time.Time) []ring.Member {
 	return out
 }
 
+// nobodyStays reports whether every member is stopping in good order, or is gone: then there is nobody to hand anything over to.
+func (h *heartbeats) nobodyStays(t *ring.Table, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range t.Members {
+		m := &t.Members[i]
+		if b, ok := h.nodes[m.Node]; ok && b.boot == m.Boot && b.leaving {
+			continue
+		}
+		down := m.State == ring.MemberDown && !h.heardWithin(m, h.silentAfter, now)
+		if !down && h.silence(m, now) <= h.hungAfter {
+			return false
+		}
+	}
+	return true
+}
+
 // oldest is the longest silence of a member that is up, 0 while not leading.
 func (h *heartbeats) oldest(t *ring.Table, now time.Time) time.Duration {
 	h.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kringdb/kring/coordinator/gossip"
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 )
 
@@ -40,7 +41,8 @@ func runChild(encoded string) error {
 		return err
 	}
 	cfg := DefaultConfig()
-	cfg.ID, cfg.DataDir, cfg.Gossip, cfg.RaftTimeout = c.ID, c.Dir, talk, 500*time.Millisecond
+	cfg.ID, cfg.DataDir, cfg.Gossip, cfg.RaftTimeout = c.ID, c.Dir, talk, testRaftTimeout
+	cfg.LeaderlessAfter = 3 * testRaftTimeout
 	cfg.BootstrapCoordinators, cfg.BootstrapNodes, cfg.Partitions, cfg.Replicas, cfg.MinInSync = 3, 1, 16, 1, 1
 	if cfg.Listener, err = net.Listen("tcp", c.GRPC); err != nil {
 		return err
@@ -107,7 +109,7 @@ func TestKilledWhileBootstrapping(t *testing.T) {
 			kill()
 			continue
 		}
-		eventually(t, "one cluster", func() bool {
+		await.Until(t, "one cluster", func() bool {
 			known := clusterID(t, c)
 			require.True(t, known == "" || id == "" || id == known, "the cluster id changed")
 			return known != ""
@@ -116,7 +118,7 @@ func TestKilledWhileBootstrapping(t *testing.T) {
 	n := newNode(1)
 	_, err := n.register(t, c.processes[1])
 	require.NoError(t, err)
-	eventually(t, "formation", func() bool {
+	await.Until(t, "formation", func() bool {
 		resp, err := c.processes[2].client().GetCluster(timeout(t), &kringv1.GetClusterRequest{})
 		return err == nil && resp.GetFormed()
 	})

@@ -5,21 +5,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 )
 
 // A coordinator that is cut off sends its watchers away, but whoever has no table gets one first.
 func TestWatchersOfALeaderlessCoordinator(t *testing.T) {
-	c := prepareCluster(t, 3, 2)
-	for _, p := range c.processes {
-		before := p.change
-		p.change = func(cfg *Config) {
-			before(cfg)
-			cfg.LeaderlessAfter = 2 * cfg.RaftTimeout
-		}
-		p.start()
-	}
+	c := newCluster(t, 3, 2)
 	c.form(2)
 	last := c.processes[2]
 	following := watch(t, last, &kringv1.WatchRingRequest{})
@@ -44,7 +37,7 @@ func TestWatchersOfALeaderlessCoordinator(t *testing.T) {
 
 	c.processes[0].start()
 	c.allReady()
-	eventually(t, "watchers may stay again", func() bool {
+	await.Until(t, "watchers may stay again", func() bool {
 		select {
 		case <-last.coordinator.loss.channel():
 			return false
@@ -73,7 +66,7 @@ func TestClusterOfARestartedCoordinatorWithoutALeader(t *testing.T) {
 	last := c.processes[1]
 	last.start()
 	var info *kringv1.GetClusterResponse
-	eventually(t, "an answer", func() bool {
+	await.Until(t, "an answer", func() bool {
 		var err error
 		info, err = last.client().GetCluster(timeout(t), &kringv1.GetClusterRequest{})
 		return err == nil

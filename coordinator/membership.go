@@ -59,6 +59,7 @@ func (c *Coordinator) heartbeat(_ context.Context, req *kringv1.HeartbeatRequest
 	if req.GetRole() == kringv1.HeartbeatRole_HEARTBEAT_ROLE_NODE {
 		resp.Handovers = c.handovers.of(ring.Replica{Node: ring.NodeID(req.GetId()), Store: ring.StoreID(req.GetStoreId())})
 		resp.TransferLimits = c.moves.limits(ring.NodeID(req.GetId()))
+		resp.NobodyStays = req.GetLeaving() && c.beats.nobodyStays(t, time.Now())
 	}
 	return resp, nil
 }

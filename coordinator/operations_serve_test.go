@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -84,7 +85,7 @@ func ask[Response any](c *cluster, call func(ctx context.Context, p *process) (R
 	var resp Response
 	var final error
 	i := 0
-	eventually(c.t, "a final answer", func() bool {
+	await.Until(c.t, "a final answer", func() bool {
 		p := c.processes[i%len(c.processes)]
 		if i++; !p.running() {
 			return false
@@ -124,7 +125,7 @@ func (c *cluster) progress(id uint64) *kringv1.OperationProgress {
 
 func (c *cluster) done(id uint64) {
 	c.t.Helper()
-	eventually(c.t, "the end of an operation", func() bool { return c.progress(id).GetOperation().GetState() == opDone })
+	await.Until(c.t, "the end of an operation", func() bool { return c.progress(id).GetOperation().GetState() == opDone })
 }
 
 func (c *cluster) rebalance(r *kringv1.Rebalance) *kringv1.Rebalance {
@@ -229,7 +230,7 @@ func TestPauseAndCancel(t *testing.T) {
 	c.form(3)
 	c.serveCopies()
 	c.joined(4)
-	eventually(t, "n4 has its share", func() bool {
+	await.Until(t, "n4 has its share", func() bool {
 		list, err := c.leader().operations().ListOperations(timeout(t), &kringv1.ListOperationsRequest{})
 		require.NoError(t, err)
 		return len(list.GetOperations()) == 1 && list.GetOperations()[0].GetOperation().GetState() == opDone
@@ -293,9 +294,9 @@ func TestRemoveADeadNode(t *testing.T) {
 	require.NoError(t, err)
 	stop := fourth.beat(t, c)
 	c.joined(5)
-	eventually(t, "all have their share", func() bool { return countCopies(c.leader().coordinator.feed.table())["n4"] >= 9 })
+	await.Until(t, "all have their share", func() bool { return countCopies(c.leader().coordinator.feed.table())["n4"] >= 9 })
 	stop()
-	eventually(t, "n4 is down", func() bool {
+	await.Until(t, "n4 is down", func() bool {
 		return c.leader().coordinator.feed.table().Member("n4").State == ring.MemberDown
 	})
 	dry, err := c.start(&kringv1.StartOperationRequest{Operation: &kringv1.Operation{Kind: opRemove, NodeId: "n4"}, DryRun: true})

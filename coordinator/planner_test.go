@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -249,4 +250,35 @@ func TestAPrimaryHandsOverBeforeItsCopyMoves(t *testing.T) {
 	v = verdict(table.WithPartition(10, p))
 	require.Equal(t, 1, v.begin)
 	require.Zero(t, v.lead)
+}
+
+// TestRepairOfAFullPartition: where no more replicas can be named, a joiner that is given up makes room for another.
+func TestRepairOfAFullPartition(t *testing.T) {
+	p := ring.Partition{Primary: rA, InSync: reps(rA, rB)}
+	for i := len(p.InSync); i < ring.MaxCopies; i++ {
+		p.Joining = append(p.Joining, rep(ring.NodeID(fmt.Sprintf("x%02d", i))))
+	}
+	table := testTable(p)
+	for _, r := range p.Joining {
+		table.Members = append(table.Members, ring.Member{Node: r.Node, Store: r.Store, State: ring.MemberDown})
+	}
+	first := p.Joining[0]
+	for _, test := range []struct {
+		out  map[ring.NodeID]bool
+		want bool
+	}{{map[ring.NodeID]bool{first.Node: true}, true}, {nil, false}} {
+		v := viewOf(table, healthy)
+		for _, r := range p.Joining {
+			v[r.Node] = condition{health: failed}
+		}
+		v["b"] = condition{health: failed}
+		m := planOf(t, table, v, test.out)
+		next, ok := m.join(&table.Partitions[0], &partitionTarget{holders: reps(rA, rB, rD)}, rD)
+		require.Equal(t, test.want, ok)
+		if test.want {
+			require.True(t, next.IsJoining(rD))
+			require.False(t, next.IsJoining(first))
+			require.Len(t, next.Joining, ring.MaxCopies-2)
+		}
+	}
 }

@@ -110,7 +110,7 @@ func (s *state) replaceStore(index uint64, now int64, old *ring.Member, m ring.M
 	}
 	if needed > 0 {
 		return kverr.Newf(kverr.WrongStore, "node %s's other data directory (store %x, this one is %x) holds the last living copy of %d "+
-			"partitions, such as %d, which is in sync on %s: start the node with that directory, or bring the others back first", m.Node, uint64(old.Store), uint64(m.Store), needed, first.ID, nodesOf(first.InSync))
+			"partitions, such as %d, which is in sync on %s: start the node with that directory, or bring the others back first; kring recover is for when neither can be", m.Node, uint64(old.Store), uint64(m.Store), needed, first.ID, nodesOf(first.InSync))
 	}
 	s.retired[old.Store] = retiredStore{node: old.Node}
 	s.setMember(index, now, m)

@@ -55,6 +55,12 @@ func (s server) ChangePartitions(ctx context.Context, req *kringv1.ChangePartiti
 	return onLeader(ctx, s.Coordinator, "ChangePartitions", req, s.changePartitions, peer.ChangePartitions)
 }
 
+func (s server) RecoverPartitions(
+	ctx context.Context, req *kringv1.RecoverPartitionsRequest,
+) (*kringv1.RecoverPartitionsResponse, error) {
+	return onLeader(ctx, s.Coordinator, "RecoverPartitions", req, s.recoverPartitions, peer.RecoverPartitions)
+}
+
 // GetCluster is the leader's view. Without one it is what this coordinator knows, which names no leader and says what is
 // missing: the caller may find more elsewhere.
 func (s server) GetCluster(ctx context.Context, req *kringv1.GetClusterRequest) (*kringv1.GetClusterResponse, error) {

@@ -72,6 +72,8 @@ func (s *state) apply(index uint64, cmd *kringv1.CoordinatorCommand) (r result, 
 		r.partition, r.err = s.changePartition(index, now, c.ChangePartition)
 	case *kringv1.CoordinatorCommand_ChangePartitions:
 		r.changes = s.changePartitions(index, now, c.ChangePartitions)
+	case *kringv1.CoordinatorCommand_RecoverPartitions:
+		r.changes = s.recoverPartitions(index, now, c.RecoverPartitions)
 	case *kringv1.CoordinatorCommand_SetMemberStates:
 		s.setMemberStates(index, now, c.SetMemberStates)
 	case *kringv1.CoordinatorCommand_StartOperation:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/ring"
 )
@@ -164,7 +165,7 @@ func TestMeter(t *testing.T) {
 func TestLimitsInAnswersToNodes(t *testing.T) {
 	c := newCluster(t, 1, 2)
 	n := c.form(2)[0]
-	eventually(t, "limits", func() bool {
+	await.Until(t, "limits", func() bool {
 		resp, err := c.processes[0].client().Heartbeat(timeout(t), &kringv1.HeartbeatRequest{
 			ClusterId: n.clusterID, Id: n.member.GetNodeId(), Role: kringv1.HeartbeatRole_HEARTBEAT_ROLE_NODE,
 			StoreId: n.member.GetStoreId(), BootCount: n.member.GetBootCount(),
@@ -178,7 +179,7 @@ func TestLimitsInAnswersToNodes(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Nil(t, resp.GetTransferLimits())
-	eventually(t, "what clients wait", func() bool {
+	await.Until(t, "what clients wait", func() bool {
 		var r kringv1.GetRebalanceResponse
 		c.processes[0].coordinator.moves.report(&r, time.Now())
 		return r.GetClients().GetP99Micros() >= 1000

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kringdb/kring/coordinator/gossip"
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 )
@@ -162,7 +163,7 @@ func (c *cluster) join(id string) *process {
 	}
 	p.start()
 	for _, other := range c.processes {
-		eventually(c.t, other.id+" hears of "+id, func() bool {
+		await.Until(c.t, other.id+" hears of "+id, func() bool {
 			return !other.running() || other.coordinator.coordinatorsNow()[id].Disk == gossip.DiskFresh
 		})
 	}
@@ -195,7 +196,7 @@ func repeat[R any](t *testing.T, call func(context.Context) (R, error)) (R, erro
 	t.Helper()
 	var resp R
 	var final error
-	eventually(t, "a final answer", func() bool {
+	await.Until(t, "a final answer", func() bool {
 		var err error
 		resp, err = call(timeout(t))
 		final = kverr.FromGRPC(err)
@@ -219,7 +220,7 @@ func (c *cluster) remove(through *process, id string) (*kringv1.RemoveCoordinato
 // allVote waits until no coordinator is new any more: while one is, and another is away, there may be no leader.
 func (c *cluster) allVote() {
 	c.t.Helper()
-	eventually(c.t, "all have their votes", func() bool {
+	await.Until(c.t, "all have their votes", func() bool {
 		for _, p := range c.processes {
 			if p.running() && !p.coordinator.consensus.votes.has.Load() {
 				return false
@@ -233,7 +234,7 @@ func (c *cluster) allVote() {
 func (c *cluster) voters(ids ...string) {
 	c.t.Helper()
 	var got []string
-	eventually(c.t, "the voters", func() bool {
+	await.Until(c.t, "the voters", func() bool {
 		resp, err := c.leader().masters().ListCoordinators(timeout(c.t), &kringv1.ListCoordinatorsRequest{})
 		if err != nil {
 			return false
@@ -262,7 +263,7 @@ func TestCoordinatorsAreAdded(t *testing.T) {
 	c2 := c.join("c2")
 	_, err := c.add(c.processes[0], "c9")
 	require.Equal(t, kverr.NotFound, kverr.CodeOf(err))
-	eventually(t, "c2 is seen", func() bool {
+	await.Until(t, "c2 is seen", func() bool {
 		resp, err := c.processes[0].masters().ListCoordinators(timeout(t), &kringv1.ListCoordinatorsRequest{})
 		require.NoError(t, err)
 		all := resp.GetCoordinators()
@@ -318,7 +319,7 @@ func TestCoordinatorsAreRemoved(t *testing.T) {
 	left := c.followers()[0]
 	last := c.leader()
 	left.halt()
-	eventually(t, "nobody leads", func() bool { return last.coordinator.consensus.leader() == "" })
+	await.Until(t, "nobody leads", func() bool { return last.coordinator.consensus.leader() == "" })
 	left.start()
 	c.allReady()
 	_, err = c.remove(last, left.id)
@@ -336,7 +337,7 @@ func TestRemovedWhileAway(t *testing.T) {
 	c.allVote()
 	away := c.followers()[0]
 	away.halt()
-	eventually(t, "its death is known", func() bool {
+	await.Until(t, "its death is known", func() bool {
 		return !c.leader().coordinator.coordinatorsNow()[away.id].Alive
 	})
 	other := c.followers()[0]
@@ -344,7 +345,7 @@ func TestRemovedWhileAway(t *testing.T) {
 	require.ErrorContains(t, err, "of which 1 are alive and 2 must be")
 	_, err = c.remove(c.leader(), away.id)
 	require.NoError(t, err)
-	eventually(t, "it is out", func() bool {
+	await.Until(t, "it is out", func() bool {
 		servers, err := c.leader().coordinator.consensus.servers()
 		return err == nil && len(servers) == 2
 	})
@@ -368,7 +369,7 @@ func TestCoordinatorIsReplaced(t *testing.T) {
 		return err
 	}
 	require.Equal(t, kverr.NotFound, kverr.CodeOf(replace("c9", "c4")))
-	eventually(t, "c4 is seen", func() bool { return replace(old.id, "c4") == nil })
+	await.Until(t, "c4 is seen", func() bool { return replace(old.id, "c4") == nil })
 	want := []string{"c4"}
 	for _, id := range []string{"c3", "c2", "c1"} {
 		if id != old.id {

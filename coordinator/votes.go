@@ -117,8 +117,11 @@ func (v *votes) answered(rpc *raft.RPC) bool {
 	case *raft.AppendEntriesRequest:
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		if req.Term >= v.term {
+		switch {
+		case req.Term > v.term:
 			v.term, v.commit = req.Term, req.LeaderCommitIndex
+		case req.Term == v.term: // they may come in another order than they were sent in
+			v.commit = max(v.commit, req.LeaderCommitIndex)
 		}
 	case *raft.RequestVoteRequest:
 		if !v.mostAreNew() {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kringdb/kring/coordinator/gossip"
+	"github.com/kringdb/kring/internal/await"
 )
 
 func TestMostAreNew(t *testing.T) {
@@ -54,6 +55,9 @@ func TestCaughtUp(t *testing.T) {
 	hear(5, 100)
 	require.False(t, v.caughtUp(64, 4))
 	require.False(t, v.caughtUp(64, 5), "behind")
+	hear(5, 0)
+	hear(5, 50)
+	require.False(t, v.caughtUp(64, 5), "what was sent before and came late takes nothing back")
 	require.False(t, v.caughtUp(100, 4), "the leader's own first entry is missing")
 	require.True(t, v.caughtUp(100, 5))
 	hear(4, 200)
@@ -94,7 +98,7 @@ func TestWipedCoordinatorDoesNotVote(t *testing.T) {
 	stale.halt()
 	resp, err := newNode(3).register(t, leader)
 	require.NoError(t, err)
-	eventually(t, "the other follower knows", func() bool {
+	await.Until(t, "the other follower knows", func() bool {
 		return wiped.coordinator.feed.table().Version >= resp.GetTableVersion()
 	})
 	wiped.halt()
@@ -103,7 +107,7 @@ func TestWipedCoordinatorDoesNotVote(t *testing.T) {
 
 	wiped.start()
 	stale.start()
-	eventually(t, "the vote is refused", func() bool {
+	await.Until(t, "the vote is refused", func() bool {
 		return wiped.coordinator.started.Load() && wiped.coordinator.consensus.votes.refused.Load() >= 3
 	})
 	require.Empty(t, stale.coordinator.consensus.leader())
@@ -112,7 +116,7 @@ func TestWipedCoordinatorDoesNotVote(t *testing.T) {
 	leader.start()
 	c.allReady()
 	require.NotNil(t, c.leader().coordinator.feed.table().Member("n3"), "nothing decided is lost")
-	eventually(t, "it has caught up and votes again", func() bool { return wiped.coordinator.consensus.votes.has.Load() })
+	await.Until(t, "it has caught up and votes again", func() bool { return wiped.coordinator.consensus.votes.has.Load() })
 	require.NoFileExists(t, filepath.Join(wiped.dir, newFile))
 	require.NotNil(t, wiped.coordinator.feed.table().Member("n3"))
 }

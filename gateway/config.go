@@ -44,6 +44,8 @@ type Cluster interface {
 	Cluster(ctx context.Context) (*kringv1.GetClusterResponse, error)
 	// CountCopies has nodes count on disk: one entry a member of the table, those that do not answer with an error.
 	CountCopies(ctx context.Context, partitions ...ring.PartitionID) []client.NodeCopies
+	// RecoverPartitions has a coordinator make old copies the whole of partitions that have lost every in-sync one.
+	RecoverPartitions(ctx context.Context, req *kringv1.RecoverPartitionsRequest) (*kringv1.RecoverPartitionsResponse, error)
 	Stats() client.Stats
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 )
@@ -68,8 +69,7 @@ func TestEventsFromNowOn(t *testing.T) {
 		ID: 11008, Time: time.UnixMilli(twinStarted).UTC(), Type: "operation", Operation: 812, Text: "drain\nof n3",
 	}, v)
 	e.close()
-	require.Eventually(t, func() bool { return h.control.following() == 0 && h.gateway.eventStreams.Load() == 0 }, patience,
-		time.Millisecond, "a reader that has gone is noticed")
+	await.Until(t, "a reader that has gone is noticed", func() bool { return h.control.following() == 0 && h.gateway.eventStreams.Load() == 0 })
 }
 
 func TestEventsResume(t *testing.T) {
@@ -142,7 +142,7 @@ func TestEventStreamsAreBounded(t *testing.T) {
 	require.Equal(t, "busy", a.problem(t).Code)
 	require.NotEmpty(t, a.Header.Get("Retry-After"))
 	first.close()
-	require.Eventually(t, func() bool { return h.gateway.eventStreams.Load() < 2 }, patience, time.Millisecond)
+	await.Until(t, "a stream ends", func() bool { return h.gateway.eventStreams.Load() < 2 })
 	h.events("/v1/cluster/events").block()
 }
 

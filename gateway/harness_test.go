@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is for what must happen; nothing waits this long unless it fails.
-const patience = 10 * time.Second
+const patience = 2 * time.Minute
 
 type harness struct {
 	t       testing.TB

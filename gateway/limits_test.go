@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/proto/kverr"
 )
 
@@ -114,7 +115,7 @@ func TestBodiesAreBoundedTogether(t *testing.T) {
 	defer c.Close()
 	_, err := fmt.Fprintf(c, "PUT /v1/kv/a HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000000\r\n\r\n", h.address)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return h.gateway.bodyBytes.Load() == 1000000 }, patience, time.Millisecond)
+	await.Until(t, "a megabyte is held", func() bool { return h.gateway.bodyBytes.Load() == 1000000 })
 	a := h.do(http.MethodPut, keyPrefix+"b", make([]byte, 100_000))
 	require.Equal(t, 503, a.StatusCode)
 	require.Equal(t, "busy", a.problem(t).Code)

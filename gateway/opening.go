@@ -153,6 +153,17 @@ func (o *Opening) CountCopies(ctx context.Context, partitions ...ring.PartitionI
 	return nil
 }
 
+// RecoverPartitions asks a coordinator.
+func (o *Opening) RecoverPartitions(
+	ctx context.Context, req *kringv1.RecoverPartitionsRequest,
+) (*kringv1.RecoverPartitionsResponse, error) {
+	b, err := o.get()
+	if err != nil {
+		return nil, err
+	}
+	return b.RecoverPartitions(ctx, req)
+}
+
 // Stats are zero until there is a backend.
 func (o *Opening) Stats() client.Stats {
 	if b := o.backend.Load(); b != nil {

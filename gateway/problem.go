@@ -120,6 +120,8 @@ func (x *exchange) problemOf(r *http.Request, e *kverr.Error) problem {
 		}
 	}
 	switch {
+	case e.Code == kverr.NotFound && e.Message == "":
+		p.Detail = "the key does not exist"
 	case e.Code == kverr.PreconditionFailed && e.Version == 0:
 		p.Detail = "the key does not exist"
 	case e.Code == kverr.PreconditionFailed:

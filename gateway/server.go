@@ -31,6 +31,8 @@ func (g *Gateway) routes() *chi.Mux {
 	get("/v1/cluster/ring", g.handle(g.getRing))
 	get("/v1/cluster/locate", g.handle(g.getLocate))
 	get("/v1/cluster/copies", g.handle(g.getCopies))
+	get("/v1/cluster/recover", g.handle(g.getRecover))
+	mux.Post("/v1/cluster/recover", g.handle(g.postRecover))
 	g.operationRoutes(mux, get)
 	get("/livez", g.handle(g.getLive))
 	get("/readyz", g.handle(g.getReady))

@@ -8,14 +8,17 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -261,7 +264,7 @@ func TestStopping(t *testing.T) {
 	require.NoError(t, err)
 	<-entered
 	cancel()
-	require.Eventually(t, func() bool { return g.stopping.Load() }, patience, time.Millisecond)
+	await.Until(t, "the stop has begun", func() bool { return g.stopping.Load() })
 	w := httptest.NewRecorder()
 	g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1/readyz", nil))
 	require.Equal(t, 503, w.Code)
@@ -300,5 +303,21 @@ func TestIndex(t *testing.T) {
 	var v indexView
 	require.NoError(t, json.Unmarshal(a.body, &v))
 	require.Equal(t, "g1", v.Gateway)
-	require.NotEmpty(t, v.Calls)
+	parameter := regexp.MustCompile(`\{.*?\}`)
+	// Every path that is served is listed, with the methods that it has.
+	listed := make(map[string]string)
+	for _, call := range v.Calls {
+		methods, path, ok := strings.Cut(call, " /")
+		require.True(t, ok, call)
+		path, _, _ = strings.Cut("/"+path, "?")
+		listed[parameter.ReplaceAllString(path, "*")] = methods
+	}
+	served := make(map[string]string)
+	require.NoError(t, chi.Walk(h.gateway.mux, func(method, path string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		allow := h.do(http.MethodOptions, strings.ReplaceAll(path, "*", "YQ"), nil).Header.Get("Allow")
+		served[parameter.ReplaceAllString(path, "*")] = strings.TrimSuffix(allow, ", OPTIONS")
+		return nil
+	}))
+	delete(served, "/") // which is being read
+	require.Equal(t, served, listed)
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 
+	"google.golang.org/protobuf/proto"
+
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -24,8 +26,10 @@ type twin struct {
 	table   *ring.Table
 	newer   []ring.Partition // laid over table, as nodes tell of them
 	stats   client.Stats
-	cluster *kringv1.GetClusterResponse // nil: no coordinator answers
-	silent  ring.NodeID                 // does not count its copies
+	cluster *kringv1.GetClusterResponse                       // nil: no coordinator answers
+	silent  ring.NodeID                                       // does not count its copies
+	left    map[ring.NodeID]*kringv1.CountCopiesResponse_Copy // what nodes say of every partition, if not nil
+	recover *kringv1.RecoverPartitionsRequest                 // the last one
 
 	// before runs ahead of every call for a key; an error of its is the answer.
 	before func(ctx context.Context, op string, key []byte) error
@@ -101,7 +105,7 @@ func (t *twin) Get(ctx context.Context, key []byte, _ ...client.Option) (client.
 	defer t.mu.Unlock()
 	v, ok := t.values[string(key)]
 	if !ok {
-		return client.Value{Result: r}, kverr.New(kverr.NotFound, "no such key")
+		return client.Value{Result: r}, &kverr.Error{Code: kverr.NotFound}
 	}
 	r.Version = v.Version
 	v.Result = r
@@ -196,7 +200,7 @@ func (t *twin) Incr(ctx context.Context, key []byte, delta int64, options ...cli
 		if old.Version != 0 {
 			var err error
 			if number, err = strconv.ParseInt(string(old.Value), 10, 64); err != nil {
-				return 0, kverr.New(kverr.NotANumber, "the value is not a decimal number of 64 bits")
+				return 0, kverr.New(kverr.NotANumber, "the value is not a decimal number of 64 bits, or would not be one after the increment")
 			}
 		}
 		number += delta
@@ -257,14 +261,45 @@ func (t *twin) CountCopies(context.Context, ...ring.PartitionID) []client.NodeCo
 		}
 		answer := client.NodeCopies{Node: m.Node}
 		for i := range t.table.Partitions {
+			if t.left != nil {
+				c := proto.CloneOf(t.left[m.Node])
+				c.Partition = uint32(i)
+				answer.Copies = append(answer.Copies, c)
+				continue
+			}
 			n := keys[ring.PartitionID(i)]
 			answer.Copies = append(answer.Copies, &kringv1.CountCopiesResponse_Copy{
-				Partition: uint32(i), Keys: n, Applied: n, Digest: n * 77,
+				Partition: uint32(i), Keys: n, Applied: n, Digest: n * 77, Last: n, LastEpoch: 1, StoreId: uint64(m.Store),
 			})
 		}
 		out = append(out, answer)
 	}
 	return out
+}
+
+// RecoverPartitions decides what is offline.
+func (t *twin) RecoverPartitions(
+	_ context.Context, req *kringv1.RecoverPartitionsRequest,
+) (*kringv1.RecoverPartitionsResponse, error) {
+	t.recover = req
+	offline := make(map[uint32]bool)
+	for _, p := range t.cluster.GetProblems() {
+		offline[p.GetPartition()] = p.GetKind() == kringv1.PartitionProblem_KIND_OFFLINE
+	}
+	resp := &kringv1.RecoverPartitionsResponse{TableVersion: 43}
+	for _, item := range req.GetItems() {
+		result := &kringv1.RecoverPartitionsResponse_Result{
+			Code: kverr.Conflict, Message: fmt.Sprintf("partition %d: an in-sync copy is not lost: n2/2000000000000000", item.GetPartition()),
+		}
+		if offline[item.GetPartition()] {
+			result = &kringv1.RecoverPartitionsResponse_Result{Decided: &kringv1.Partition{
+				Id: item.GetPartition(), Epoch: item.GetExpectedEpoch() + 1, Primary: item.GetChosen(),
+				InSync: []*kringv1.Replica{item.GetChosen()}, SeqFloor: item.GetHighestKnownSeq() + ring.OverrideGap,
+			}}
+		}
+		resp.Results = append(resp.Results, result)
+	}
+	return resp, nil
 }
 
 func (t *twin) Stats() client.Stats {

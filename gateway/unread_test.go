@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/ring/client"
 )
 
@@ -96,7 +97,7 @@ func TestAnswersDoNotWaitForBodies(t *testing.T) {
 		a, c := h.stall(line, headers, body)
 		defer c.Close()
 		require.Equal(t, status, a.StatusCode, "%s: %s", line, a.body)
-		require.Eventually(t, func() bool { return h.gateway.inFlight.Load() == 0 }, patience, time.Millisecond, line)
+		await.Until(t, line, func() bool { return h.gateway.inFlight.Load() == 0 })
 	}
 	for _, body := range stalledBodies {
 		check("GET /v1/kv/large", "", body, 200)
@@ -148,8 +149,7 @@ func TestValuesBeingSentAreBounded(t *testing.T) {
 	defer c.Close()
 	_, err := fmt.Fprintf(c, "GET /v1/kv/large HTTP/1.1\r\nHost: %s\r\n\r\n", h.address)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return h.gateway.answerBytes.Load() == size }, patience, time.Millisecond,
-		"one value alone is sent, whatever its size")
+	await.Until(t, "one value alone is sent, whatever its size", func() bool { return h.gateway.answerBytes.Load() == size })
 
 	a := h.do(http.MethodGet, keyPrefix+"other", nil)
 	require.Equal(t, 503, a.StatusCode)
@@ -162,8 +162,8 @@ func TestValuesBeingSentAreBounded(t *testing.T) {
 	got := h.readAnswer(newReader(c), http.MethodGet)
 	require.Len(t, got.body, size)
 	free := func() bool { return h.gateway.answerBytes.Load() == 0 }
-	require.Eventually(t, free, patience, time.Millisecond)
+	await.Until(t, "nothing is held", free)
 	require.Equal(t, 200, h.do(http.MethodGet, keyPrefix+"other", nil).StatusCode)
 	require.Equal(t, 206, h.do(http.MethodGet, keyPrefix+"other", nil, "Range: bytes=0-1").StatusCode)
-	require.Eventually(t, free, patience, time.Millisecond)
+	await.Until(t, "nothing is held", free)
 }

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"sync/atomic"
+
 	"github.com/kringdb/kring/node/replica"
 	"github.com/kringdb/kring/node/store"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
@@ -43,7 +45,12 @@ func (n *Node) discharge(r *request) {
 	}
 	r.counted = false
 	n.inFlightBytes.Add(int64(-r.bytes))
-	if n.inFlight.Add(-1) == 0 && n.draining.Load() {
+	n.endOne(&n.inFlight)
+}
+
+// endOne counts down something that is to come to 0 before the node ends.
+func (n *Node) endOne(count *atomic.Int64) {
+	if count.Add(-1) == 0 && n.draining.Load() {
 		wake(n.drained)
 	}
 }

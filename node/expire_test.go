@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/store"
 	"github.com/kringdb/kring/ring"
 	"github.com/kringdb/kring/ring/client"
@@ -39,7 +40,7 @@ func TestExpiryKeepsUp(t *testing.T) {
 	require.EqualValues(t, keys, c.keys())
 	before := e.expiryRounds
 	e.expiring.Unlock()
-	await(t, func() bool { return c.keys() == 0 })
+	await.Until(t, "what expired is on no disk", func() bool { return c.keys() == 0 })
 	e.expiring.Lock()
 	defer e.expiring.Unlock()
 	require.Less(t, e.expiryRounds-before, keys/200, "rounds in which something was found")

@@ -16,18 +16,17 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/store"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/ring/client"
 	"github.com/kringdb/kring/ring/ringpb"
 )
 
-const within = 30 * time.Second
-
 // healthy waits until every partition has all its copies in sync and is open.
 func (c *cluster) healthy() {
 	c.t.Helper()
-	require.Eventually(c.t, func() bool {
+	await.Until(c.t, "all copies in sync again", func() bool {
 		for _, p := range c.master.current().Partitions {
 			if len(p.InSync) != int(c.master.settings.Replicas) || len(p.Joining) > 0 {
 				return false
@@ -41,7 +40,7 @@ func (c *cluster) healthy() {
 			}
 		}
 		return open == int(c.master.settings.Partitions)
-	}, within, 10*time.Millisecond, "all copies in sync again")
+	})
 }
 
 // load writes keys from several goroutines until it is stopped, each key once, and remembers what was acknowledged.
@@ -87,7 +86,7 @@ func (l *load) stop() {
 func (l *load) more(n int64) {
 	l.t.Helper()
 	target := l.count.Load() + n
-	require.Eventually(l.t, func() bool { return l.count.Load() >= target }, within, time.Millisecond, "writes go on")
+	await.Until(l.t, "writes go on", func() bool { return l.count.Load() >= target })
 }
 
 // audit reads back all that was acknowledged.
@@ -100,7 +99,7 @@ func (l *load) audit() {
 		require.Equal(l.t, version, got.Version)
 		return true
 	})
-	require.Eventually(l.t, func() bool { return copiesAgree(l.t, l.client) }, within, 20*time.Millisecond)
+	await.Until(l.t, "all copies agree", func() bool { return copiesAgree(l.t, l.client) })
 }
 
 // counted reads a counter.
@@ -119,14 +118,14 @@ func TestKilledNode(t *testing.T) {
 	killed := c.members[0]
 	self := killed.node.self()
 	c.kill(killed)
-	require.Eventually(t, func() bool {
+	await.Until(t, "nobody counts on it", func() bool {
 		for _, p := range c.master.current().Partitions {
 			if p.IsInSync(self) || p.Primary == self || !p.IsJoining(self) {
 				return false
 			}
 		}
 		return true
-	}, within, time.Millisecond, "nobody counts on it")
+	})
 	l.more(2000)
 	c.start(killed)
 	c.healthy()
@@ -204,7 +203,7 @@ func TestHandover(t *testing.T) {
 		}
 		return len(c.master.handovers)
 	}
-	require.Eventually(t, func() bool { return ask() == 0 }, within, 5*time.Millisecond, "everything is led by one")
+	await.Until(t, "everything is led by one", func() bool { return ask() == 0 })
 	c.healthy()
 	l.more(100)
 	l.stop()
@@ -243,14 +242,14 @@ func TestAddFirst(t *testing.T) {
 	l.more(500)
 	gone := second.node.self()
 	c.kill(second)
-	require.Eventually(t, func() bool {
+	await.Until(t, "the last one leads", func() bool {
 		for _, p := range c.master.current().Partitions {
 			if p.Primary == gone {
 				return false
 			}
 		}
 		return true
-	}, within, time.Millisecond, "the last one leads")
+	})
 	for _, p := range c.master.current().Partitions {
 		require.Len(t, p.InSync, 2, "never below min_insync")
 	}
@@ -317,7 +316,7 @@ func TestSilentPeersAreNamed(t *testing.T) {
 			return true
 		}
 	}
-	require.Eventually(t, named("n3"), within, time.Millisecond)
+	await.Until(t, "n3 is named by both", named("n3"))
 	c.start(c.members[2])
-	require.Eventually(t, named(), within, time.Millisecond)
+	await.Until(t, "nobody is named", named())
 }

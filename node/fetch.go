@@ -239,7 +239,9 @@ func (in *incoming) take(chunk *kringv1.SnapshotChunk) (last bool, err error) {
 	items := make([]store.Item, len(chunk.Items))
 	for i, item := range chunk.Items {
 		items[i] = store.Item{Key: item.Key, Value: item.Value}
-		in.sum.add(item.Key, item.Value)
+		if err := in.sum.add(item.Key, item.Value); err != nil {
+			return false, err
+		}
 	}
 	size := chunk.SizeVT()
 	in.bytes += size

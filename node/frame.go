@@ -26,6 +26,9 @@ func encodeFrame(f *replica.Frame, boot uint64) *kringv1.PeerFrame {
 		to.SentAt, to.BootCount = int64(a.SentAt), boot
 		out.Acks = append(out.Acks, to)
 	}
+	for i := range f.Decided {
+		out.Decided = append(out.Decided, ringpb.FromPartition(&f.Decided[i]))
+	}
 	if b := f.Beacon; b != nil {
 		count := len(b.Entries)
 		out.Beacon = &kringv1.Beacon{
@@ -79,6 +82,16 @@ func decodeFrame(in *kringv1.PeerFrame, partitions uint32) (*replica.Frame, erro
 			Mismatch: a.Mismatch, Hint: a.Hint, SentAt: replica.Time(a.SentAt), Barrier: a.Barrier,
 		})
 	}
+	for _, d := range in.Decided {
+		config := ringpb.ToPartition(d)
+		if d.GetId() >= partitions {
+			return nil, fmt.Errorf("node: configuration of partition %d of %d", d.GetId(), partitions)
+		}
+		if err := checkConfiguration(&config); err != nil {
+			return nil, err
+		}
+		f.Decided = append(f.Decided, config)
+	}
 	if b := in.Beacon; b != nil {
 		if len(b.Epochs) != len(b.Partitions) || len(b.Committed) != len(b.Partitions) {
 			return nil, fmt.Errorf("node: a beacon with %d partitions, %d epochs and %d commit points",
@@ -108,7 +121,11 @@ func decodeAppend(a *kringv1.Append) (replica.Append, error) {
 	}
 	if a.Configuration != nil {
 		config := ringpb.ToPartition(a.Configuration)
-		if err := checkConfiguration(&config, &out); err != nil {
+		if config.ID != out.Partition || config.Epoch != out.Epoch {
+			return out, fmt.Errorf("node: message for partition %d, epoch %v, carries the configuration of partition %d, epoch %v",
+				out.Partition, out.Epoch, config.ID, config.Epoch)
+		}
+		if err := checkConfiguration(&config); err != nil {
 			return out, err
 		}
 		out.Configuration = &config
@@ -134,13 +151,9 @@ func decodeAppend(a *kringv1.Append) (replica.Append, error) {
 	return out, nil
 }
 
-// checkConfiguration refuses one that belongs to another message or that no coordinator would decide.
-func checkConfiguration(config *ring.Partition, a *replica.Append) error {
-	switch {
-	case config.ID != a.Partition || config.Epoch != a.Epoch || config.Epoch == 0:
-		return fmt.Errorf("node: message for partition %d, epoch %v, carries the configuration of partition %d, epoch %v",
-			a.Partition, a.Epoch, config.ID, config.Epoch)
-	case len(config.InSync)+len(config.Joining) > entry.MaxMembers || !config.IsInSync(config.Primary):
+// checkConfiguration refuses one that no coordinator would decide.
+func checkConfiguration(config *ring.Partition) error {
+	if config.Epoch == 0 || len(config.InSync)+len(config.Joining) > entry.MaxMembers || !config.IsInSync(config.Primary) {
 		return fmt.Errorf("node: partition %d, epoch %v: impossible configuration", config.ID, config.Epoch)
 	}
 	for _, set := range [][]ring.Replica{config.InSync, config.Joining} {

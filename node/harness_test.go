@@ -127,7 +127,7 @@ func (c *cluster) client() *client.Client {
 }
 
 func (c *cluster) openClient() *client.Client {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cl, err := client.Open(ctx, client.Config{
 		Timeout: time.Minute, Seeds: client.StaticSeeds(c.master.address), Logger: slog.New(slog.DiscardHandler),

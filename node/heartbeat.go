@@ -81,6 +81,10 @@ func (n *Node) heartbeat(ctx context.Context, req *kringv1.HeartbeatRequest) {
 		}
 		return
 	}
+	n.heard.Store(&heard{at: time.Now(), version: resp.GetTableVersion()})
+	if req.GetLeaving() && resp.GetNobodyStays() {
+		wake(n.alone)
+	}
 	if n.pacer.tell(resp.GetTransferLimits()) {
 		wake(n.fetcher.due) // there may be more places
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"testing"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/proto/codec"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
@@ -70,18 +70,6 @@ func TestUnreadAnswersHurtNobodyElse(t *testing.T) {
 	<-blocked
 }
 
-// TestHalfClosedStreamEnds: whoever closes its side gets the end of the stream back.
-func TestHalfClosedStreamEnds(t *testing.T) {
-	c := newCluster(t, 3, small)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	stream, err := kringv1.NewDataServiceClient(dial(t, c.members[0].node)).Batch(ctx)
-	require.NoError(t, err)
-	require.NoError(t, stream.CloseSend())
-	_, err = stream.Recv()
-	require.ErrorIs(t, err, io.EOF)
-}
-
 // TestManyLargeValuesAtOnce: values are sent before many more are read, so that a frame of reads cannot hold them all.
 func TestManyLargeValuesAtOnce(t *testing.T) {
 	c := newCluster(t, 3, small)
@@ -124,7 +112,7 @@ func TestStrangersAreNotGreeted(t *testing.T) {
 	c := newCluster(t, 3, small)
 	c.client()
 	n := c.members[0].node
-	require.Eventually(t, n.Ready, time.Minute, time.Millisecond)
+	await.Until(t, "ready", n.Ready)
 	known := n.table.Load().Members[1]
 	for _, test := range []struct {
 		name  string

@@ -6,11 +6,11 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/store"
 	"github.com/kringdb/kring/proto/codec"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
@@ -66,7 +66,7 @@ func TestJoinBesideACoordinatorThatIsCutOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- n.Run(ctx) }()
-	require.Eventually(t, n.Ready, 20*time.Second, 5*time.Millisecond, "it holds a table that knows it")
+	await.Until(t, "it holds a table that knows it", n.Ready)
 	require.Positive(t, stale.watches.Load())
 	cancel()
 	require.NoError(t, <-ran)

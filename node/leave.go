@@ -8,15 +8,18 @@ import (
 
 // A clean stop.
 const (
-	leaveTimeout = 2500 * time.Millisecond // for others to take over what this node leads, and to do without its copies
-	quietFor     = 30 * time.Millisecond   // without a request: clients have heard where to go
-	quietWithin  = 300 * time.Millisecond  // in any case
-	drainTimeout = time.Second             // for requests in flight after that
+	leaveTimeout   = 2500 * time.Millisecond // for others to take over what this node leads, and to do without its copies
+	quietFor       = 30 * time.Millisecond   // without a request: clients have heard where to go
+	quietWithin    = 300 * time.Millisecond  // in any case
+	drainTimeout   = time.Second             // for requests in flight after that
+	leavingBeat    = 50 * time.Millisecond   // between heartbeats: their answers tell whether anybody stays
+	goodbyeTimeout = 200 * time.Millisecond  // for the ends of streams to be sent
 )
 
 // leave hands over what this node leads and takes its copies out of the in-sync sets, so that nobody waits for it when it is gone.
 // Meanwhile requests are answered as ever, in the end with where to go instead. Leaving is a courtesy: what cannot be handed over
-// in time is taken over as after a crash. It returns early with an error if the node fails.
+// in time is taken over as after a crash. Where all nodes stop at once they would only pass everything round among those that are
+// still there, so then nothing is waited for. It returns early with an error if the node fails.
 func (n *Node) leave() error {
 	if !n.Ready() {
 		return nil
@@ -28,19 +31,29 @@ func (n *Node) leave() error {
 	left := n.engine.leave()
 	timer := time.NewTimer(leaveTimeout)
 	defer timer.Stop()
-	select {
-	case <-left:
-		n.log.Info("stopping: handed over", "took", time.Since(start))
-	case <-timer.C:
-		primaries, _ := n.counts()
-		n.log.Warn("stopping although not everything could be handed over in time", "within", leaveTimeout, "still led", primaries)
-	case <-n.halted:
+	beats := time.NewTicker(leavingBeat)
+	defer beats.Stop()
+	for {
+		select {
+		case <-left:
+			n.log.Info("stopping: handed over", "took", time.Since(start))
+		case <-timer.C:
+			primaries, _ := n.counts()
+			n.log.Warn("stopping although not everything could be handed over in time", "within", leaveTimeout, "still led", primaries)
+		case <-beats.C:
+			wake(n.beat)
+			continue
+		case <-n.alone:
+			n.log.Info("stopping: so do all other nodes, nobody is left to hand over to", "after", time.Since(start))
+			return nil
+		case <-n.halted:
+			return nil
+		case err := <-n.engine.failed:
+			return err
+		}
+		n.redirect()
 		return nil
-	case err := <-n.engine.failed:
-		return err
 	}
-	n.redirect()
-	return nil
 }
 
 // redirect goes on answering until no requests come any more.

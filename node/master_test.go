@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
 	"github.com/kringdb/kring/proto/codec"
@@ -34,6 +35,7 @@ type master struct {
 	handovers []*kringv1.Handover
 	limits    *kringv1.TransferLimits
 	asked     []*kringv1.ChangePartitionsRequest_Change
+	deaf      bool // decides nothing
 }
 
 // masterSilent is how long heartbeats must have stopped for others to take over.
@@ -143,6 +145,7 @@ func (m *master) Heartbeat(_ context.Context, req *kringv1.HeartbeatRequest) (*k
 	m.beats[ring.NodeID(req.Id)], m.beatAt[ring.NodeID(req.Id)] = req, time.Now()
 	return &kringv1.HeartbeatResponse{
 		ClusterId: m.settings.ClusterID, TableVersion: m.table.Version, Handovers: m.handovers, TransferLimits: m.limits,
+		NobodyStays: req.Leaving && m.nobodyStays(),
 	}, nil
 }
 
@@ -151,6 +154,16 @@ func (m *master) limit(limits *kringv1.TransferLimits) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.limits = limits
+}
+
+// nobodyStays is called with mu held.
+func (m *master) nobodyStays() bool {
+	for i := range m.table.Members {
+		if !m.beats[m.table.Members[i].Node].GetLeaving() {
+			return false
+		}
+	}
+	return true
 }
 
 // beat is the newest heartbeat of a node.
@@ -165,6 +178,9 @@ func (m *master) ChangePartitions(
 ) (*kringv1.ChangePartitionsResponse, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.deaf {
+		return nil, kverr.ToGRPC(kverr.New(kverr.Unavailable, "nothing is decided now"))
+	}
 	resp := new(kringv1.ChangePartitionsResponse)
 	var decided []ring.Partition
 	for _, change := range req.Changes {
@@ -205,6 +221,18 @@ func (m *master) current() *ring.Table {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.table
+}
+
+// decide changes one partition as f says.
+func (m *master) decide(t testing.TB, id ring.PartitionID, f func(p *ring.Partition)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.table.Partitions[id]
+	desired := p.Clone()
+	f(&desired)
+	next, err := ring.Change(p, p.Epoch, desired, int(m.settings.MinInSync))
+	require.NoError(t, err)
+	m.update(func(t *ring.Table) *ring.Table { return t.WithPartition(t.Version+1, next) })
 }
 
 // watchOver promotes backups of primaries that have fallen silent.

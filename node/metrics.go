@@ -29,6 +29,8 @@ type metrics struct {
 	sending, receiving prometheus.Gauge
 	sentBytes          byCause
 	receivedBytes      byCause
+	strays             prometheus.Gauge
+	copiesDropped      prometheus.Counter
 }
 
 func newMetrics(n *Node, registry prometheus.Registerer) (*metrics, error) {
@@ -60,6 +62,7 @@ func newMetrics(n *Node, registry prometheus.Registerer) (*metrics, error) {
 	collectors := append([]prometheus.Collector{
 		answers, m.frames, m.frameRequests, m.peerFrames, m.heartbeatFailures, m.changesAsked, m.changesDecided, m.changesRefused,
 		m.changeFailures, m.transfers, m.sending, m.receiving, transferBytes,
+		m.strays, m.copiesDropped,
 	}, n.gauges()...)
 	m.registry = registry
 	for _, c := range collectors {
@@ -99,6 +102,8 @@ func (m *metrics) repairMetrics() prometheus.Collector {
 	}, []string{"direction", "result"})
 	m.sending = gauge("kring_node_snapshots_sending", "Snapshots being sent.")
 	m.receiving = gauge("kring_node_snapshots_receiving", "Snapshots being taken in.")
+	m.strays = gauge("kring_node_partitions_stray", "Partitions that this node has a copy of and is no member of.")
+	m.copiesDropped = counter("kring_node_copies_dropped_total", "Copies deleted because the partition has all its replicas without them.")
 	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "kring_node_transfer_bytes_total",
 		Help: "Bytes that brought copies up to date that are not in sync: sent (out) and taken in (in), as snapshots or from the log, " +

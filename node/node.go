@@ -37,6 +37,7 @@ type Node struct {
 	cluster    atomic.Pointer[string] // id of the cluster that has accepted this node; nil before
 	minVersion uint64                 // tables below it do not know this start of the node; set before the first is taken
 	table      atomic.Pointer[ring.Table]
+	heard      atomic.Pointer[heard] // nil before the first heartbeat was answered
 
 	changer   *changer
 	fetcher   *fetcher
@@ -47,12 +48,19 @@ type Node struct {
 	// Bytes to and from joiners since the start.
 	transferSent, transferReceived atomic.Uint64
 
-	beat     chan struct{} // capacity 1: a heartbeat is due now
-	leaving  atomic.Bool   // stopping in good order
-	halt     sync.Once     // closes halted
-	halted   chan struct{} // stop without a word
-	draining atomic.Bool   // Run winds down: nothing more is admitted
-	drained  chan struct{} // capacity 1: nothing is in flight any more
+	beat    chan struct{} // capacity 1: a heartbeat is due now
+	leaving atomic.Bool   // stopping in good order
+	alone   chan struct{} // capacity 1: while leaving, the coordinators said that nobody stays
+	halt    sync.Once     // closes halted
+	halted  chan struct{} // stop without a word
+
+	// Run winds down, in this order.
+	draining  atomic.Bool    // nothing more is admitted
+	closing   chan struct{}  // closed: batch streams take nothing more, and end when all that they took is answered
+	sessions  atomic.Int64   // batch streams that have not ended
+	drained   chan struct{}  // capacity 1: while draining, one of inFlight and sessions has come to 0
+	parting   chan struct{}  // closed: peers' streams end as well
+	receiving sync.WaitGroup // what waits for streams' messages
 }
 
 // New makes a node.
@@ -76,6 +84,8 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("node", cfg.ID), pacer: newPacer(),
 		beat: make(chan struct{}, 1), halted: make(chan struct{}), drained: make(chan struct{}, 1),
+		alone:   make(chan struct{}, 1),
+		closing: make(chan struct{}), parting: make(chan struct{}),
 	}
 	n.pins.log = n.log
 	n.changer, n.fetcher = newChanger(n), newFetcher(n)
@@ -135,7 +145,8 @@ func (n *Node) Run(ctx context.Context) error {
 	defer end()
 	n.cfg.Store.Start(n.engine.synced)
 
-	server := grpc.NewServer(append(codec.ServerOptions(), n.cfg.ServerOptions...)...)
+	options := append(codec.ServerOptions(), grpc.WaitForHandlers(true)) // they use what is closed after the server
+	server := grpc.NewServer(append(options, n.cfg.ServerOptions...)...)
 	kringv1.RegisterDataServiceServer(server, n)
 	kringv1.RegisterPeerServiceServer(server, n)
 
@@ -156,6 +167,7 @@ func (n *Node) Run(ctx context.Context) error {
 	forever(n.changer.run)
 	forever(n.fetcher.run)
 	run(n.engine.expireLoop)
+	run(n.dropStrays)
 	run(n.join)
 
 	var err error
@@ -171,6 +183,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.stopServer(server, err == nil)
 	end()
 	tasks.Wait()
+	n.receiving.Wait()
 	n.endLinks(func(*link) bool { return true })
 	n.transfers.Wait()
 	n.pins.end()
@@ -178,18 +191,50 @@ func (n *Node) Run(ctx context.Context) error {
 	return errors.Join(err, n.coordinators.Close())
 }
 
-// stopServer admits nothing more, lets what is in flight end if it can, but not for ever, and then ends all streams, which
-// their other ends keep open.
+// stopServer admits nothing more, lets what is in flight end if it can, but not for ever, and then ends all streams: those of clients
+// in good order, if everything that they brought is answered, so that nothing is left in doubt.
 func (n *Node) stopServer(server *grpc.Server, canEnd bool) {
 	n.draining.Store(true)
-	if canEnd && n.inFlight.Load() > 0 {
-		timer := time.NewTimer(drainTimeout)
-		defer timer.Stop()
+	if canEnd && n.drain() {
+		close(n.parting)
+		n.sayGoodbye(server)
+	}
+	server.Stop()
+}
+
+// drain reports whether all that is in flight has been answered in time.
+func (n *Node) drain() bool {
+	close(n.closing)
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	for n.inFlight.Load() > 0 || n.sessions.Load() > 0 {
 		select {
 		case <-n.drained:
 		case <-timer.C:
+			return false
 		case <-n.halted:
+			return false
 		}
 	}
-	server.Stop()
+	return true
+}
+
+// sayGoodbye gives the ends of streams time to get out before the connections are closed.
+func (n *Node) sayGoodbye(server *grpc.Server) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		server.GracefulStop()
+	}()
+	timer := time.NewTimer(goodbyeTimeout)
+	defer timer.Stop()
+	select {
+	case <-said:
+	case <-timer.C:
+		server.Stop() // which ends the other as well
+		<-said
+	case <-n.halted:
+		server.Stop()
+		<-said
+	}
 }

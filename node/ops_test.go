@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -75,7 +76,7 @@ func TestKeysExpire(t *testing.T) {
 	key := []byte("short")
 	_, err = cl.Put(ctx, key, []byte("v"), client.TTL(50*time.Millisecond))
 	require.NoError(t, err)
-	await(t, func() bool {
+	await.Until(t, "the key expires", func() bool {
 		_, err := cl.Get(ctx, key)
 		return kverr.CodeOf(err) == kverr.NotFound
 	})
@@ -100,7 +101,7 @@ func TestKeysExpire(t *testing.T) {
 		_, err := cl.Put(ctx, fmt.Appendf(nil, "many-%d", i), []byte("v"), client.TTL(time.Duration(1+i)*time.Millisecond))
 		require.NoError(t, err)
 	}
-	await(t, func() bool { return c.keys() == 3 })
+	await.Until(t, "what expired is on no disk", func() bool { return c.keys() == 3 })
 	got, err := cl.Get(ctx, []byte("long"))
 	require.NoError(t, err)
 	require.Equal(t, put.Version, got.Version)
@@ -116,11 +117,6 @@ func (c *cluster) keys() (n uint64) {
 		}
 	}
 	return n
-}
-
-func await(t testing.TB, done func() bool) {
-	t.Helper()
-	require.Eventually(t, done, 20*time.Second, 10*time.Millisecond)
 }
 
 func TestIdempotencyKeys(t *testing.T) {
@@ -161,7 +157,7 @@ func TestIdempotencyKeys(t *testing.T) {
 		c.stop(m)
 		c.start(m)
 	}
-	await(t, func() bool { _, err := cl.Get(ctx, key); return err == nil })
+	await.Until(t, "reads", func() bool { _, err := cl.Get(ctx, key); return err == nil })
 	again, err = cl.Delete(ctx, []byte("absent"), with("c", "hash ccc"), client.WantExisted())
 	require.NoError(t, err)
 	require.Equal(t, gone.Version, again.Version)
@@ -174,7 +170,7 @@ func (c *cluster) request(req *kringv1.Request) *kringv1.Response {
 	p := ring.PartitionOf(req.Key, c.master.settings.Partitions)
 	req.Partition, req.RequestId = uint32(p), append([]byte("request "), req.RequestId...)
 	var resp *kringv1.Response
-	await(c.t, func() bool {
+	await.Until(c.t, "the primary takes it", func() bool {
 		c.master.mu.Lock()
 		config := c.master.table.Partitions[p]
 		c.master.mu.Unlock()

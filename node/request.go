@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"math"
 	"sort"
 	"time"
 
@@ -82,7 +81,7 @@ func fill(resp *kringv1.Response, a *replica.Answer) {
 	case replica.IdempotencyMismatch:
 		resp.Code, resp.Message = kverr.IdempotencyMismatch, "the idempotency key was used for another request"
 	case replica.NotANumber:
-		resp.Code, resp.Message = kverr.NotANumber, "the value is not a decimal int64, or would not be after the increment"
+		resp.Code, resp.Message = kverr.NotANumber, "the value is not a decimal number of 64 bits, or would not be one after the increment"
 	case replica.TooLate:
 		resp.Code = kverr.Deadline
 	case replica.Failed:
@@ -198,10 +197,6 @@ func (r *request) proposal(req *kringv1.Request, at replica.Time) *replica.Propo
 		Increment:      req.Op == kringv1.Op_OP_INCREMENT,
 		Delta:          req.Increment,
 		TTLMillis:      req.TtlMillis,
-	}
-	if req.KnownCommitted == 0 {
-		// TODO(retries): clients of today do not say. To be dropped with the client that does.
-		r.mutation.propose.KnownCommitted = math.MaxUint64
 	}
 	return &r.mutation.propose
 }

@@ -8,7 +8,9 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/node/replica"
+	"github.com/kringdb/kring/node/store"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -17,6 +19,8 @@ import (
 
 // Batch serves a client's batch stream.
 func (n *Node) Batch(stream grpc.BidiStreamingServer[kringv1.BatchRequest, kringv1.BatchResponse]) error {
+	n.sessions.Add(1)
+	defer n.endOne(&n.sessions)
 	return newSession(n, stream).serve()
 }
 
@@ -68,6 +72,18 @@ func (n *Node) Exchange(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kring
 	if err := stream.Send(&kringv1.PeerFrame{Hello: n.hello()}); err != nil {
 		return err
 	}
+	received := make(chan error, 1)
+	n.receiving.Go(func() { received <- n.receive(stream, from, boot) })
+	select {
+	case err := <-received:
+		return err
+	case <-n.parting:
+		return kverr.ToGRPC(kverr.New(kverr.Unavailable, "this node is stopping"))
+	}
+}
+
+// receive hands a peer's frames to the protocol until the stream ends.
+func (n *Node) receive(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kringv1.PeerFrame], from ring.Replica, boot uint64) error {
 	for {
 		in, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -149,11 +165,35 @@ func (n *Node) CountCopies(ctx context.Context, req *kringv1.CountCopiesRequest)
 		if err != nil {
 			return nil, kverr.ToGRPC(err)
 		}
+		newest, err := n.newest(&c)
+		if err != nil {
+			return nil, kverr.ToGRPC(err)
+		}
 		resp.Copies = append(resp.Copies, &kringv1.CountCopiesResponse_Copy{
 			Partition: p, Keys: c.Keys, Applied: c.Applied, Digest: c.Digest,
+			Last: c.Last, LastEpoch: uint64(c.LastEpoch), NewestUnixMillis: newest >> 16, StoreId: uint64(n.self().Store),
 		})
 	}
 	return resp, nil
+}
+
+// newest is the hybrid time of a copy's last entry, applied or not: after a restart what nobody has said to be committed is not.
+func (n *Node) newest(c *store.Copy) (uint64, error) {
+	if c.Last <= c.Applied {
+		return c.HybridTime, nil
+	}
+	encoded, err := n.cfg.Store.Entries(c.Partition, c.Last, c.Last, 1)
+	if errors.Is(err, store.ErrTrimmed) {
+		return c.HybridTime, nil // the log has moved on since it was counted
+	}
+	if err != nil {
+		return 0, err
+	}
+	var e entry.Entry
+	if err := entry.Decode(encoded[0], &e); err != nil {
+		return 0, err
+	}
+	return max(c.HybridTime, e.HybridTime), nil
 }
 
 // held lists the partitions that the table gives this node.

@@ -26,6 +26,9 @@ type session struct {
 
 	inFlight atomic.Int64 // requests received and not yet sent back, refused ones included
 
+	taking sync.Mutex // held while a frame is taken; before mu
+	ended  bool       // no more are; guarded by taking
+
 	mu       sync.Mutex
 	sent     sync.Cond // signalled when out gets shorter; uses mu
 	out      []*request
@@ -50,7 +53,8 @@ func newSession(n *Node, stream grpc.ServerStream) *session {
 	return s
 }
 
-// serve receives frames until the client ends the stream or it breaks.
+// serve receives frames until the client ends the stream, it breaks, or the node closes. Where it ends in good order, with nil,
+// everything that was taken has been answered, and clients rely on that: what is unanswered then has not happened.
 func (s *session) serve() error {
 	// gRPC cancels the stream's own context only after this returns, so the writer has one that ends before it is waited for.
 	ctx, cancel := context.WithCancel(s.stream.Context())
@@ -60,22 +64,57 @@ func (s *session) serve() error {
 	defer cancel()
 	defer context.AfterFunc(ctx, s.close)()
 	defer s.close()
+	received := make(chan error, 1)
+	s.node.receiving.Go(func() { received <- s.receive() }) // nothing else can end its wait for a frame than the stream's end
+	select {
+	case err := <-received:
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	case <-s.node.closing:
+	}
+	return s.finish()
+}
+
+// receive takes frames until the stream ends, or nothing more is to be taken.
+func (s *session) receive() error {
 	for {
 		frame := new(kringv1.BatchRequest)
 		if err := s.stream.RecvMsg(frame); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
 			return err
 		}
 		if len(frame.Requests) > s.node.cfg.MaxStreamInFlight {
 			return kverr.ToGRPC(kverr.Newf(kverr.BadRequest, "the frame holds %d requests, the most is %d",
 				len(frame.Requests), s.node.cfg.MaxStreamInFlight))
 		}
-		if !s.handle(frame) {
+		if !s.handleUnlessEnded(frame) {
 			return kverr.ToGRPC(kverr.New(kverr.Canceled, "the stream has ended"))
 		}
 	}
+}
+
+// handleUnlessEnded is handle, but takes nothing once finish has begun.
+func (s *session) handleUnlessEnded(frame *kringv1.BatchRequest) bool {
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	return !s.ended && s.handle(frame)
+}
+
+// finish takes no more and returns when all that was taken is answered and sent, or with an error if the stream ends before.
+func (s *session) finish() error {
+	s.taking.Lock()
+	s.ended = true
+	s.taking.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.inFlight.Load() > 0 && !s.closed {
+		wake(s.wake)
+		s.sent.Wait()
+	}
+	if s.closed {
+		return kverr.ToGRPC(kverr.New(kverr.Canceled, "the stream has ended"))
+	}
+	return nil
 }
 
 // handle takes a frame: reads the store for its reads, asks the protocol, and sends what is answered. Values are told and

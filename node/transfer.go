@@ -136,7 +136,9 @@ func (o *outgoing) run() (err error) {
 		}
 		chunk.Items = chunk.Items[:0]
 		for i := range items {
-			sum.add(items[i].Key, items[i].Value)
+			if err := sum.add(items[i].Key, items[i].Value); err != nil {
+				return err
+			}
 			chunk.Items = append(chunk.Items, &kringv1.SnapshotItem{Key: items[i].Key, Value: items[i].Value})
 		}
 		if len(items) == 0 {
@@ -183,12 +185,15 @@ func newItemSum() *itemSum {
 	return s
 }
 
-func (s *itemSum) add(key, value []byte) {
+func (s *itemSum) add(key, value []byte) error {
 	s.count++
 	for _, b := range [][]byte{key, value} {
 		binary.LittleEndian.PutUint32(s.length[:], uint32(len(b)))
-		// Writing to a digest cannot fail.
-		_, _ = s.digest.Write(s.length[:])
-		_, _ = s.digest.Write(b)
+		for _, part := range [][]byte{s.length[:], b} {
+			if _, err := s.digest.Write(part); err != nil {
+				return fmt.Errorf("node: digest of a snapshot: %w", err)
+			}
+		}
 	}
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/replica"
 	"github.com/kringdb/kring/node/store"
 	"github.com/kringdb/kring/proto/kverr"
@@ -224,14 +225,14 @@ func faults(t *testing.T, seed uint64, h *history) {
 	for round := range 8 {
 		v.healthy()
 		target := h.count() + 50
-		require.Eventually(t, func() bool { return h.count() >= target }, time.Minute, 5*time.Millisecond, "round %d", round)
+		await.Until(t, fmt.Sprint("round ", round), func() bool { return h.count() >= target })
 		v.fault(rng)
 	}
 	v.healthy()
 	cancel()
 	clients.Wait()
 	t.Logf("%d operations in %v", h.count(), time.Since(h.start))
-	require.Eventually(t, func() bool { return copiesAgreeOn(t, cl, 4) }, within, 20*time.Millisecond)
+	await.Until(t, "all copies agree", func() bool { return copiesAgreeOn(t, cl, 4) })
 }
 
 // fault does something to one node, lets others go on for a while, and mends it.

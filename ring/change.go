@@ -46,7 +46,7 @@ var (
 
 // Change is the compare-and-set by which a partition's configuration changes. It returns desired under the epoch after
 // current's if that is expected and the rules of the protocol allow the step, else an error that wraps one of the above
-// and current must stay. Desired.Epoch is ignored; desired's sets may be unsorted, the result's are sorted and share
+// and current must stay. Desired.Epoch and SeqFloor are ignored; desired's sets may be unsorted, the result's are sorted and share
 // nothing with either argument.
 //
 // The rules, each of them needed for "an acknowledged write is on every in-sync replica":
@@ -84,6 +84,7 @@ func Change(current Partition, expected Epoch, desired Partition, minInSync int)
 		return Partition{}, err
 	}
 	next.Released = desired.Released && next.Primary != current.Primary
+	next.SeqFloor = current.SeqFloor // who asks may not know of it
 	return raise(next, current.Epoch)
 }
 

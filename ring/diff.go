@@ -134,5 +134,5 @@ func applyMembers(old, changed []Member, removed []NodeID) []Member {
 // Equal reports whether p and q are the same configuration under the same epoch.
 func (p *Partition) Equal(q *Partition) bool {
 	return p.ID == q.ID && p.Epoch == q.Epoch && p.Primary == q.Primary &&
-		slices.Equal(p.InSync, q.InSync) && slices.Equal(p.Joining, q.Joining)
+		slices.Equal(p.InSync, q.InSync) && slices.Equal(p.Joining, q.Joining) && p.SeqFloor == q.SeqFloor
 }

@@ -76,6 +76,9 @@ type Partition struct {
 	// planned handover), so that no lease of its can outlive it. It holds for this epoch alone and is not kept on nodes'
 	// disks: a restarted node may not lead the epoch anyway.
 	Released bool
+	// SeqFloor is not 0 once a person has overridden that all in-sync copies were gone (see Override): every entry that is
+	// logged from then on has a higher seq, so that no version that was ever given out comes again. Kept by every later change.
+	SeqFloor uint64
 }
 
 // IsInSync reports whether r is a full member.

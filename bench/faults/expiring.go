@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kringdb/kring/bench"
 	"github.com/kringdb/kring/proto/kverr"
 )
@@ -159,20 +157,29 @@ func (c *expiringClient) found(k *expiringKey, call time.Duration, a Answer) {
 
 // audit looks once more at keys that were gone.
 func (w *expiring) audit(ctx context.Context) {
-	var reading errgroup.Group
-	reading.SetLimit(auditWorkers)
+	reading := newWorkers(auditWorkers)
 	for _, c := range w.all {
-		for _, name := range c.past {
-			reading.Go(func() error {
-				w.gone.checked(1)
-				if a, err := readBack(ctx, w.store, name); err == nil {
-					w.gone.violation("key %q: was gone, and is there after healing, at version %d", name, a.Version)
-				}
-				return nil
-			})
+		names := c.past
+		for _, k := range c.live {
+			if k.looks > 0 {
+				names = append(names, k.name)
+			}
+		}
+		for _, name := range names {
+			reading.do(func() { w.auditOne(ctx, name) })
 		}
 	}
-	_ = reading.Wait() // the functions return no errors
+	reading.wait()
+}
+
+func (w *expiring) auditOne(ctx context.Context, name string) {
+	w.gone.checked(1)
+	switch a, err := readBack(ctx, w.store, name); {
+	case err == nil:
+		w.gone.violation("key %q: was gone, and is there after healing, at version %d", name, a.Version)
+	case kverr.CodeOf(err) != kverr.NotFound:
+		w.gone.violation("key %q: unreadable: %v", name, err)
+	}
 }
 
 func (w *expiring) verdicts() []Verdict { return []Verdict{w.early.result(), w.gone.result()} }

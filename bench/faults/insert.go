@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kringdb/kring/bench"
 	"github.com/kringdb/kring/proto/kverr"
 )
@@ -98,14 +96,13 @@ func (c *insertClient) step(ctx context.Context) {
 }
 
 func (w *inserts) audit(ctx context.Context) {
-	var reading errgroup.Group
-	reading.SetLimit(auditWorkers)
+	reading := newWorkers(auditWorkers)
 	for _, c := range w.all {
 		for i, result := range c.done {
-			reading.Go(func() error { w.auditOne(ctx, c.key(i), c.value(i), result); return nil })
+			reading.do(func() { w.auditOne(ctx, c.key(i), c.value(i), result) })
 		}
 	}
-	_ = reading.Wait() // the functions return no errors
+	reading.wait()
 }
 
 func (w *inserts) auditOne(ctx context.Context, key string, want []byte, was inserted) {

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kringdb/kring/proto/kverr"
 )
 
@@ -183,18 +181,17 @@ func brief(contents string) string {
 }
 
 func (w *lists) audit(ctx context.Context) {
-	var reading errgroup.Group
-	reading.SetLimit(auditWorkers)
+	reading := newWorkers(auditWorkers)
 	for k, h := range w.hot {
 		all := h.past
 		if h.current != nil {
 			all = append(all, h.current)
 		}
 		for _, l := range all {
-			reading.Go(func() error { w.auditOne(ctx, k, l); return nil })
+			reading.do(func() { w.auditOne(ctx, k, l) })
 		}
 	}
-	_ = reading.Wait() // the functions return no errors
+	reading.wait()
 }
 
 func (w *lists) auditOne(ctx context.Context, hot int, l *list) {

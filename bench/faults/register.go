@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kringdb/kring/bench"
 	"github.com/kringdb/kring/proto/kverr"
 )
@@ -20,7 +18,7 @@ type registers struct {
 	*shared
 	hot      []*hotRegister
 	values   atomic.Uint64 // numbers of values given out
-	judging  errgroup.Group
+	judging  *workers
 	linear   *findings
 	versions *findings
 	bytes    *findings
@@ -54,7 +52,8 @@ type registerEnd struct {
 	name    string
 	newest  registerOp          // the acknowledged write with the highest version
 	unknown map[uint64]struct{} // values that may have been written above it
-	deleted bool                // it may have been deleted: by a delete, which has no version
+	// Deletes have no version. mayBeGone: one may have come after newest; mustBeGone: one did.
+	mayBeGone, mustBeGone bool
 }
 
 const (
@@ -70,9 +69,9 @@ func newRegisters(s *shared, random *rand.Rand) *registers {
 	r := &registers{
 		shared: s, linear: newFindings("registers are linearizable (Porcupine)", "histories"),
 		versions: newFindings("versions rise", "histories"), bytes: newFindings("values are those written", "values read"),
-		final: newFindings("acknowledged register writes are there after healing", "registers"),
+		final:   newFindings("acknowledged register writes are there after healing", "registers"),
+		judging: newWorkers(judgesAtATime),
 	}
-	r.judging.SetLimit(judgesAtATime)
 	for range s.config.HotKeys {
 		r.hot = append(r.hot, &hotRegister{})
 		r.seeds = append(r.seeds, random.Uint64())
@@ -159,7 +158,7 @@ func (r *registers) end(hot int, key *registerKey, o registerOp) {
 	}
 	h.mu.Unlock()
 	if full {
-		r.judging.Go(func() error { r.judge(key.name, key.history); return nil })
+		r.judging.do(func() { r.judge(key.name, key.history) })
 	}
 }
 
@@ -220,16 +219,21 @@ func (r *registers) read(name string, o *registerOp, a Answer) {
 // endOf sums a register up.
 func endOf(key *registerKey) registerEnd {
 	e := registerEnd{name: key.name, unknown: make(map[uint64]struct{})}
+	var deletes []registerOp
 	for _, o := range key.history {
 		switch {
 		case o.kind == registerGet || o.refused || o.outcome == Failed:
 		case o.kind == registerDelete:
-			e.deleted = true
+			deletes = append(deletes, o)
 		case o.outcome == Unknown:
 			e.unknown[o.value] = struct{}{}
 		case o.version > e.newest.version:
 			e.newest = o
 		}
+	}
+	for _, d := range deletes {
+		e.mayBeGone = e.mayBeGone || d.outcome == Unknown || d.ret >= e.newest.call
+		e.mustBeGone = e.mustBeGone || d.outcome == OK && d.call > e.newest.ret
 	}
 	return e
 }
@@ -267,27 +271,25 @@ func (r *registers) audit(ctx context.Context) {
 		if key := h.current; key != nil {
 			h.current = nil
 			h.past = append(h.past, endOf(key))
-			r.judging.Go(func() error { r.judge(key.name, key.history); return nil })
+			r.judging.do(func() { r.judge(key.name, key.history) })
 		}
 		h.mu.Unlock()
 	}
-	var reading errgroup.Group
-	reading.SetLimit(auditWorkers)
+	reading := newWorkers(auditWorkers)
 	for _, h := range r.hot {
 		for _, e := range h.past {
-			reading.Go(func() error { r.auditOne(ctx, e); return nil })
+			reading.do(func() { r.auditOne(ctx, e) })
 		}
 	}
-	// Neither group's functions return errors: what they find is in the findings.
-	_ = reading.Wait()
-	_ = r.judging.Wait()
+	reading.wait()
+	r.judging.wait()
 }
 
 func (r *registers) auditOne(ctx context.Context, e registerEnd) {
 	r.final.checked(1)
 	a, err := readBack(ctx, r.store, e.name)
 	if kverr.CodeOf(err) == kverr.NotFound {
-		if !e.deleted && e.newest.version != 0 {
+		if !e.mayBeGone && e.newest.version != 0 {
 			r.final.violation("key %q: acknowledged at version %d, missing", e.name, e.newest.version)
 		}
 		return
@@ -305,6 +307,8 @@ func (r *registers) auditOne(ctx context.Context, e registerEnd) {
 		r.final.violation("key %q: acknowledged at version %d, there at %d", e.name, e.newest.version, a.Version)
 	case a.Version == e.newest.version && number != e.newest.value:
 		r.final.violation("key %q: version %d was value %d, and is %d", e.name, a.Version, e.newest.value, number)
+	case a.Version == e.newest.version && e.mustBeGone:
+		r.final.violation("key %q: deleted after version %d was written, which is there again", e.name, a.Version)
 	case a.Version > e.newest.version && !maybe:
 		r.final.violation("key %q: value %d at version %d, which nobody was to have written last; acknowledged was version %d",
 			e.name, number, a.Version, e.newest.version)

@@ -85,7 +85,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	r.hotKeys = r.load.HotKeys()
 	r.report = &Report{Seed: c.Seed, Began: r.clock.At(0), LeastEffective: c.LeastEffective, LeastAcknowledged: c.LeastAcknowledged}
 	r.choose()
-	r.watch = startWatch(r.clock, c.Cluster)
+	r.watch = startWatch(ctx, r.clock, c.Cluster)
 	defer r.watch.end()
 
 	begin := r.load.Gaps().Mark()
@@ -234,7 +234,9 @@ func (s *strike) do(ctx context.Context) Fault {
 	f.Begun, f.Targets = s.clock.Now(), s.targets
 	begun := s.load.Gaps().Mark()
 
-	s.hold(ctx, a, &f)
+	if err == nil {
+		s.hold(ctx, a, &f)
+	}
 	note("end", a.end(ctx, s))
 	f.End = s.clock.Now()
 	missing := s.recover(ctx, a, &f)

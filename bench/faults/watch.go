@@ -16,9 +16,9 @@ type watch struct {
 	away []time.Duration // when it became not whole
 }
 
-// startWatch looks until end.
-func startWatch(clock Clock, cluster Cluster) *watch {
-	ctx, cancel := context.WithCancel(context.Background())
+// startWatch looks until end, or until ctx ends.
+func startWatch(ctx context.Context, clock Clock, cluster Cluster) *watch {
+	ctx, cancel := context.WithCancel(ctx)
 	w := &watch{cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(w.ended)

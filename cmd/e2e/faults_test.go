@@ -66,6 +66,7 @@ func TestFaults(t *testing.T) {
 	b := startBreakable(t, topology.Request{Coordinators: 3, Nodes: 5, Gateways: 2, Partitions: 128}, possible(t))
 	c := b.config(seed(t, 1))
 	c.Duration = 100 * time.Second
+	c.RecoverWithin = 3 * time.Minute // on a busy machine
 	c.Plan = faults.Plan{HoldLeast: time.Second, HoldMost: 3 * time.Second, NoCoordinators: 5 * time.Second, Pause: 500 * time.Millisecond}
 	c.Plan.Kinds = kinds(slices.DeleteFunc(faults.Kinds(), func(k faults.Kind) bool {
 		return k == faults.PauseLong || k == faults.KillDuringRepair || k == faults.RollingRestart // they are long

@@ -153,7 +153,7 @@ func figureNoCoordinators(t *testing.T) {
 	for _, id := range b.control.Coordinators() {
 		require.NoError(t, b.Stop(id))
 	}
-	await(t, away)
+	letPass(t, away)
 	after := p.Counts()
 	g := m.End()
 	t.Logf("no coordinator for %v: %d writes acknowledged, failed requests: %v; longest gap of a key %v", away,
@@ -165,8 +165,8 @@ func figureNoCoordinators(t *testing.T) {
 	require.Empty(t, errorsSince(before, after))
 }
 
-// await is the length of a measurement, not a wait for something to happen.
-func await(t *testing.T, d time.Duration) {
+// letPass is the length of a measurement, not a wait for something to happen.
+func letPass(t *testing.T, d time.Duration) {
 	t.Helper()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -217,12 +217,12 @@ func figureReturn(t *testing.T) {
 			held = n.Report.Load.BytesOnDisk
 		}
 	}
-	await(t, 10*time.Second)
+	letPass(t, 10*time.Second)
 	usual := bytes()
-	await(t, 10*time.Second)
+	letPass(t, 10*time.Second)
 	usual = (bytes() - usual) / 10
 	require.NoError(t, b.Kill(id))
-	await(t, away)
+	letPass(t, away)
 	before := bytes()
 	began = time.Now()
 	require.NoError(t, b.Start(id))

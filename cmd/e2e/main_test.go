@@ -24,8 +24,8 @@ import (
 
 // Bounds of waiting: generous, since a loaded machine is slow, and reached only by what is broken.
 const (
-	healthyWithin = 60 * time.Second
-	auditWithin   = 30 * time.Second
+	healthyWithin = 3 * time.Minute
+	auditWithin   = 2 * time.Minute
 )
 
 // binary is the built kring, made once for all tests; breakableBinary is one whose disk can be broken from outside.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kringdb/kring/cmd/internal/rest"
 	"github.com/kringdb/kring/cmd/internal/topology"
+	"github.com/kringdb/kring/internal/await"
 )
 
 // keysEach is how many keys a writer goes round.
@@ -166,15 +167,17 @@ func (w *working) check(ctx context.Context, gateway, i int) error {
 // One process is killed while it works, and started while the others work: whatever it is, every acknowledged write is
 // there, every refused one is not, and each is on exactly three nodes.
 func testKilledAtWork(t *testing.T, f *fixture, n int) {
-	members := &rest.Members{}
-	require.NoError(t, f.rest[0].JSON(t.Context(), rest.MembersPath, nil, members))
 	leader := ""
-	for _, c := range members.Coordinators {
-		if c.Leader {
-			leader = c.ID
+	await.Until(t, "a leader", func() bool {
+		members := &rest.Members{}
+		require.NoError(t, f.rest[0].JSON(t.Context(), rest.MembersPath, nil, members))
+		for _, c := range members.Coordinators {
+			if c.Leader {
+				leader = c.ID
+			}
 		}
-	}
-	require.NotEmpty(t, leader)
+		return leader != ""
+	})
 	disturbed := func(since outcomes) bool { return since.refused+since.unknown > 0 }
 	goesOn := func(since outcomes) bool { return since.acknowledged >= 10*callers }
 	for _, test := range []struct {

@@ -100,7 +100,8 @@ the command fail.`
 
 const benchRunExamples = `  kring bench run --load --workload b --rate 5000 --duration 30s
   kring bench run --workload put --closed 64 --json put.json
-  kring bench run --target client --coordinators ` + coordinatorListen + ` --workload put --closed 64     (kring dev prints its own)`
+  kring bench run --target client --coordinators ` + coordinatorListen + ` \
+      --workload put --closed 64             (kring dev prints its coordinators)`
 
 type benchRunFlags struct {
 	target       benchTarget
@@ -314,7 +315,8 @@ median. {key} in a URL's path stands for one of --keys keys, evenly chosen, as '
 What a gateway costs beside a bare handler:
 
   kring bench handler --http 127.0.0.1:9090 &
-  kring bench ratio --a 'http://127.0.0.1:8080/v1/kv/{key}' --b 'http://127.0.0.1:9090/v1/kv/{key}'`
+  kring bench ratio --a 'http://127.0.0.1:8080/v1/kv/{key}' \
+      --b 'http://127.0.0.1:9090/v1/kv/{key}'`
 
 func newBenchRatio() *cobra.Command {
 	var (

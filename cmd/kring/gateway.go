@@ -14,7 +14,8 @@ with every coordinator away. It keeps nothing that cannot be lost; run as many a
 
 const gatewayExamples = `  kring gateway --id g1
   kring gateway --id g1 --insecure --http 10.0.0.9:8080 --gossip 10.0.0.9:7302 \
-      --join 10.0.0.1:7102,10.0.0.2:7102,10.0.0.3:7102 --allow-host kv.example.org`
+      --join 10.0.0.1:7102,10.0.0.2:7102,10.0.0.3:7102 \
+      --allow-host kv.example.org`
 
 func newGateway() *cobra.Command {
 	var (

@@ -17,7 +17,8 @@ import (
 const statusHelp = `Print how the cluster is: its health, its members, and the nodes and partitions that are not as they should be.
 
   healthy    every partition serves, with all its copies
-  degraded   every partition serves, some with fewer copies, or a coordinator is away, or a node may be
+  degraded   every partition serves, some with fewer copies, or a coordinator
+             is away, or a node may be
   partial    some partitions do not serve
   forming    the cluster waits for members before it begins
   unknown    no coordinator answers; reads and writes go on without them
@@ -25,9 +26,10 @@ const statusHelp = `Print how the cluster is: its health, its members, and the n
 Nodes are listed that are down, "suspect" (not heard of for longer than they should be: perhaps down), "leaving"
 (stopping in good order) or "joining" (catching up with writes they have missed). Partitions, by their numbers, are
 
-  offline           every node with a whole copy is away: they come back with one of those nodes
-  leaderless        nobody serves them: their primary is down and another takes over in a moment, or too
-                    few copies are up
+  offline           every node with a whole copy is away: they come back with
+                    one of those nodes
+  leaderless        nobody serves them: their primary is down and another takes
+                    over in a moment, or too few copies are up
   under-replicated  they serve, with fewer copies than they should have
 
 For scripts, 'kring wait --healthy' waits until all is well.`
@@ -41,7 +43,10 @@ func newStatus() *cobra.Command {
 }
 
 func printStatus(w io.Writer, c *rest.Cluster) error {
-	rows := [][]string{{"health", c.Summary()}}
+	var rows [][]string
+	for i, line := range strings.Split(fold(c.Summary(), summaryWidth), "\n") {
+		rows = append(rows, []string{map[bool]string{true: "health"}[i == 0], line})
+	}
 	add := func(name, format string, args ...any) {
 		rows = append(rows, []string{name, fmt.Sprintf(format, args...)})
 	}
@@ -69,6 +74,9 @@ func printStatus(w io.Writer, c *rest.Cluster) error {
 	return output.Rows(w, []string{"cluster", c.ClusterID}, rows)
 }
 
+// summaryWidth is what the words on health may take of a line of 80, beside the longest name.
+const summaryWidth = helpWidth - len("under-replicated") - 2
+
 func nodeProblemText(n *rest.NodeProblem, now time.Time) string {
 	var text string
 	switch n.Kind {
@@ -82,7 +90,10 @@ func nodeProblemText(n *rest.NodeProblem, now time.Time) string {
 	if n.Copies > 0 {
 		text += fmt.Sprintf(", %d copies", n.Copies)
 	}
-	if n.JoiningCopies > 0 {
+	switch {
+	case n.JoiningCopies > 0 && n.Kind == "down":
+		text += fmt.Sprintf(", %d to catch up", n.JoiningCopies)
+	case n.JoiningCopies > 0:
 		text += fmt.Sprintf(", %d catching up", n.JoiningCopies)
 	}
 	return text

@@ -81,7 +81,8 @@ func newRoot() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().String(config.FileFlag, "", "YAML file with settings")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err) })
+	root.SetFlagErrorFunc(flagError)
+	root.SetUsageTemplate(wrappedUsage(root))
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run a cluster:"},
 		&cobra.Group{ID: groupUse, Title: "Use it:"},
@@ -98,8 +99,9 @@ func newRoot() *cobra.Command {
 	add(groupUse, newPut(), newGet(), newDel(), newIncr(), newBenchCommand())
 	add(groupLook, newStatus(), newMembers(), newCoordinators(), newRing(), newLocate(), newWait(), newEvents())
 	add(groupRule, newDrain(), newUndrain(), newRemove(), newReplace(), newWeight(), newZone(), newReplicas(), newOperations(),
-		newOperation(), newRebalance())
+		newOperation(), newRebalance(), newRecover())
 	root.AddCommand(newVersion(), newCompletion())
+	fitHelp(root)
 	return root
 }
 
@@ -110,14 +112,4 @@ func suggestions(cmd *cobra.Command, name string) string {
 		return ""
 	}
 	return ", did you mean " + strings.Join(found, " or ") + "?"
-}
-
-// arguments makes wrong counts of arguments an error of usage.
-func arguments(least, most int, what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) < least || len(args) > most {
-			return exit.Usagef("takes %s, got %d arguments", what, len(args))
-		}
-		return nil
-	}
 }

@@ -28,8 +28,8 @@ func TestEveryCommandTeaches(t *testing.T) {
 			code, out, _ := kring(append(strings.Fields(c.CommandPath())[1:], "--help")...)
 			require.Equal(t, exit.OK, code)
 			require.Contains(t, out, "Usage:")
-			for line := range strings.Lines(c.Long) {
-				require.LessOrEqual(t, len([]rune(strings.TrimRight(line, "\n"))), 125, line)
+			for line := range strings.Lines(out) {
+				require.LessOrEqual(t, len([]rune(strings.TrimRight(line, "\n"))), helpWidth, line)
 			}
 		})
 		for _, sub := range c.Commands() {
@@ -45,24 +45,27 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{"gte", `unknown command "gte", did you mean get?`},
 		{"dev kil", `unknown command "kil" for kring dev, did you mean kill?`},
-		{"get", "takes KEY, got 0 arguments"},
+		{"get", "takes KEY, got none: kring get KEY [flags]"},
 		{"get --key-base64 a*b", "not base64"},
 		{"get " + strings.Repeat("k", 4097), "at most 4096"},
 		{"del k --if-version 0", "nothing to remove"},
 		{"get k --timeout -1s", "must be above 0"},
 		{"put k v --ttl 0s", "give 1ms or more"},
 		{"put k v --ttl soon", "invalid"},
+		{"put k v --ttl 5", "write a duration such as 250ms"},
+		{"put k v --if-version x", "write a number"},
+		{"put k -3", "goes behind --, as in kring put -- "},
 		{"put k v --idempotency-key=", "is empty"},
 		{"del k --idempotency-key " + strings.Repeat("k", 256), "at most 255"},
 		{"incr k five", "not a whole number"},
-		{"incr k -3 -4", "takes KEY and DELTA, got 3 arguments"},
+		{"incr k -3 -4", "takes KEY and DELTA, got 3: kring incr KEY [DELTA]"},
 		{"get k --addr ftp://x", "write http://HOST:PORT"},
 		{"wait --healthy --for 2m", "is not below --timeout"},
 		{"wait --for -1s", "must not be negative"},
 		{"status -o xml", "use table or json"},
 		{"node --id n1", "no --data"},
 		{"coordinator --log-level loud --data " + os.DevNull, ""},
-		{"coordinator add", "takes the ID of a coordinator, got 0 arguments"},
+		{"coordinator add", "takes the ID of a coordinator, got none"},
 		{"coordinator replace c1", "takes the IDs of the old and the new coordinator"},
 		{"coordinators --coordinator nowhere", "write IP:PORT"},
 		{"completion tcsh", `shell "tcsh"`},

@@ -14,9 +14,11 @@ The directory belongs to the node of this --id and to the cluster that accepted 
 serve.`
 
 const nodeExamples = `  kring node --id n1 --data /var/lib/kring/n1
-  kring node --id n2 --data /var/lib/kring/n2 --listen 127.0.0.1:7210 --gossip 127.0.0.1:7212 --metrics 127.0.0.1:7213
+  kring node --id n2 --data /var/lib/kring/n2 --listen 127.0.0.1:7210 \
+      --gossip 127.0.0.1:7212 --metrics 127.0.0.1:7213
   kring node --id n3 --data /var/lib/kring/n3 --insecure --zone rack-2 \
-      --listen 10.0.0.5:7200 --gossip 10.0.0.5:7202 --join 10.0.0.1:7102,10.0.0.2:7102,10.0.0.3:7102`
+      --listen 10.0.0.5:7200 --gossip 10.0.0.5:7202 \
+      --join 10.0.0.1:7102,10.0.0.2:7102,10.0.0.3:7102`
 
 func newNode() *cobra.Command {
 	var (

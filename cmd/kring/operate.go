@@ -161,7 +161,12 @@ func confirm(cmd *cobra.Command, question string) error {
 	return fmt.Errorf("not confirmed: nothing was changed")
 }
 
-func isTerminal(file *os.File) bool {
+// isTerminal reports whether somebody may read or write at the other end: stream is a terminal.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	if !ok || file == nil {
+		return false
+	}
 	info, err := file.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && file.Name() != os.DevNull
 }

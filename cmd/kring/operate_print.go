@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -113,8 +112,7 @@ const (
 // waitFor shows how far op is until it has ended, on standard error: as a bar on a terminal, else in lines now and then. Gateways and
 // coordinators that are away for a while do not end it.
 func (f *clientFlags) waitFor(ctx context.Context, cmd *cobra.Command, c *rest.Client, op *rest.Operation) (*rest.Operation, error) {
-	file, _ := cmd.ErrOrStderr().(*os.File)
-	b := bar{w: cmd.ErrOrStderr(), terminal: file != nil && isTerminal(file)}
+	b := bar{w: cmd.ErrOrStderr(), terminal: isTerminal(cmd.ErrOrStderr())}
 	ticker := time.NewTicker(waitEvery)
 	defer ticker.Stop()
 	for id := op.ID; ; {

@@ -130,7 +130,7 @@ func TestWhatIsAskedFor(t *testing.T) {
 
 func TestOperateUsage(t *testing.T) {
 	for args, message := range map[string]string{
-		"drain":                                  "takes NODE, got 0 arguments",
+		"drain":                                  "takes NODE, got none",
 		"weight n3 heavy":                        "100 is the common share",
 		"weight n3 0":                            "above 0",
 		"replicas none":                          "1 to 7",

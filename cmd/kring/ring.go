@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,9 @@ func newRing() *cobra.Command {
 			cmd.Flags().StringVar(&node, "node", "", "in the table, only partitions of which this node holds a copy")
 		},
 		table: func(w io.Writer, r *rest.Ring) error {
+			if names := memberNames(r.Members); node != "" && !slices.Contains(names, node) {
+				return fmt.Errorf("--node %s: no such node; there are %s", node, strings.Join(names, ", "))
+			}
 			var rows [][]string
 			for i := range r.Partitions {
 				p := &r.Partitions[i]
@@ -38,6 +42,14 @@ func newRing() *cobra.Command {
 			return output.Rows(w, []string{"PARTITION", "EPOCH", "PRIMARY", "IN SYNC", "JOINING"}, rows)
 		},
 	}.command()
+}
+
+func memberNames(members []rest.Node) []string {
+	out := make([]string, len(members))
+	for i := range members {
+		out[i] = members[i].Node
+	}
+	return out
 }
 
 func names(replicas []rest.Replica) string {

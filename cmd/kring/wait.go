@@ -21,7 +21,8 @@ What is missing goes to standard error while it changes. The exit code is 0 once
 --timeout. So it can stand between the steps of a rolling restart:
 
   for n in n1 n2 n3; do
-    ssh $n systemctl restart kring-node && kring wait --healthy --timeout 10m || break
+    ssh $n systemctl restart kring-node &&
+      kring wait --healthy --timeout 10m || break
   done`
 
 // waitFor is how long --healthy must last by default; below a second a node that has just died might not show.

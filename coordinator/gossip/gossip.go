@@ -150,13 +150,13 @@ func (g *Gossip) SetBoot(boot uint64) error {
 	return g.update(func(m *kringv1.GossipMeta) { m.BootCount = boot })
 }
 
-// update changes the metadata and hands it to the gossip, without waiting for it to go out: that happens in the background
+// update changes the metadata, unless the gossip is closed, and hands it to the gossip, without waiting for it to go out: that happens in the background
 // within gossipInterval or so.
 func (g *Gossip) update(change func(*kringv1.GossipMeta)) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return errClosed
+		return nil // nobody is told anything any more
 	}
 	next := proto.CloneOf(g.meta)
 	change(next)
@@ -176,8 +176,6 @@ func (g *Gossip) update(change func(*kringv1.GossipMeta)) error {
 	}
 	return nil
 }
-
-var errClosed = errors.New("gossip: closed")
 
 // Leave announces a clean stop, waits up to timeout for the news to go out, and closes. Others then see the member as
 // gone at once, and as Leaving.

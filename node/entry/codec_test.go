@@ -185,6 +185,9 @@ func TestConfiguration(t *testing.T) {
 		for range rng.IntN(4) {
 			p.Joining = append(p.Joining, drawReplica(rng))
 		}
+		if rng.IntN(2) == 0 {
+			p.SeqFloor = rng.Uint64() | 1
+		}
 		b := entry.EncodeConfiguration(p)
 		got, err := entry.DecodeConfiguration(b)
 		require.NoError(t, err)

@@ -10,8 +10,12 @@ import (
 
 // An encoded configuration, little endian: format byte; partition, 4 bytes; epoch, 8; primary; count of in-sync members,
 // 1, and the members; count of joining members, 1, and the members; CRC-32C of everything before, 4. A member is the
-// length of the node id, 1, the node id, and the store id, 8.
-const formatConfiguration = 1
+// length of the node id, 1, the node id, and the store id, 8. Where the seq floor is not 0 the format byte is the second one,
+// and the floor, 8 bytes, stands in front of the CRC.
+const (
+	formatConfiguration      = 1
+	formatConfigurationFloor = 2
+)
 
 // MaxMembers bounds the in-sync and the joining members of an encoded configuration, each. It leaves room for members
 // added before others leave.
@@ -21,7 +25,7 @@ const MaxMembers = 4 * ring.MaxReplicas
 const MaxNodeIDBytes = 255
 
 // MaxConfigurationBytes bounds an encoded configuration.
-const MaxConfigurationBytes = 1 + 4 + 8 + 2 + crcBytes + (2*MaxMembers+1)*(1+MaxNodeIDBytes+8)
+const MaxConfigurationBytes = 1 + 4 + 8 + 2 + 8 + crcBytes + (2*MaxMembers+1)*(1+MaxNodeIDBytes+8)
 
 // EncodeConfiguration encodes p for a promise. It panics if p is out of bounds: configurations come from the
 // coordinators, which keep them.
@@ -32,12 +36,19 @@ func EncodeConfiguration(p ring.Partition) []byte {
 	}
 	le := binary.LittleEndian
 	b := make([]byte, 0, 32+24*(1+len(p.InSync)+len(p.Joining)))
-	b = append(b, formatConfiguration)
+	format := byte(formatConfiguration)
+	if p.SeqFloor != 0 {
+		format = formatConfigurationFloor
+	}
+	b = append(b, format)
 	b = le.AppendUint32(b, uint32(p.ID))
 	b = le.AppendUint64(b, uint64(p.Epoch))
 	b = appendReplica(b, p.Primary)
 	b = appendReplicas(b, p.InSync)
 	b = appendReplicas(b, p.Joining)
+	if p.SeqFloor != 0 {
+		b = le.AppendUint64(b, p.SeqFloor)
+	}
 	return le.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
@@ -48,7 +59,7 @@ func DecodeConfiguration(b []byte) (ring.Partition, error) {
 		return ring.Partition{}, fmt.Errorf("%w: configuration of %d bytes", ErrMalformed, len(b))
 	}
 	body := b[:len(b)-crcBytes]
-	if b[0] != formatConfiguration {
+	if b[0] != formatConfiguration && b[0] != formatConfigurationFloor {
 		return ring.Partition{}, fmt.Errorf("%w: configuration of format %d", ErrMalformed, b[0])
 	}
 	if got, want := crc32.Checksum(body, castagnoli), binary.LittleEndian.Uint32(b[len(body):]); got != want {
@@ -59,6 +70,10 @@ func DecodeConfiguration(b []byte) (ring.Partition, error) {
 	p.Primary = d.replica()
 	p.InSync = d.replicas()
 	p.Joining = d.replicas()
+	if b[0] == formatConfigurationFloor {
+		p.SeqFloor = d.uint64()
+		d.short = d.short || p.SeqFloor == 0
+	}
 	if d.short || len(d.b) != 0 {
 		return ring.Partition{}, fmt.Errorf("%w: configuration cut short or too long", ErrMalformed)
 	}

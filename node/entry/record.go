@@ -18,6 +18,9 @@ const (
 	RecordOpen     RecordKind = 4 // a generation was begun (emptied before use)
 	RecordFlip     RecordKind = 5 // Generation becomes the current one with applied = trim = Seq, born in Epoch: Payload = EncodeFlip
 	RecordDrop     RecordKind = 6 // Generation is gone
+	// RecordJump: with everything in the log applied, the log goes on above Seq: applied = trim = Seq, born in Epoch, and the data
+	// stays as it is. Payload = EncodeJump.
+	RecordJump RecordKind = 7
 )
 
 // Record is what the node-wide log holds.
@@ -43,6 +46,17 @@ func DecodeFlip(payload []byte) (hybridTime uint64, err error) {
 		return binary.LittleEndian.Uint64(payload), nil
 	}
 	return 0, fmt.Errorf("%w: flip of %d bytes", ErrMalformed, len(payload))
+}
+
+// EncodeJump is the payload of a RecordJump: the log's last entry before it.
+func EncodeJump(from uint64) []byte { return binary.LittleEndian.AppendUint64(nil, from) }
+
+// DecodeJump is the inverse of EncodeJump. The error wraps ErrMalformed.
+func DecodeJump(payload []byte) (from uint64, err error) {
+	if len(payload) != 8 {
+		return 0, fmt.Errorf("%w: jump of %d bytes", ErrMalformed, len(payload))
+	}
+	return binary.LittleEndian.Uint64(payload), nil
 }
 
 // EpochStart begins a run of entries born in one epoch.

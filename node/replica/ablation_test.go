@@ -30,6 +30,7 @@ type ablation struct {
 	adoptsNothing bool // restored coordinators believe their backup
 	promotesAnyof bool // also replicas that are not in sync
 	wipes         bool // disks come back empty under their old name
+	noGap         bool // overridden partitions go on right above the copy that was chosen
 }
 
 func (w *world) ablated() ablation {
@@ -79,7 +80,7 @@ func deposing(p *profile) {
 	p.clients = 4
 	p.faultEvery = 300 * time.Millisecond
 	p.loss, p.duplicate = 0, 0
-	p.wipes, p.restores, p.mourns, p.supervises = false, false, false, false
+	p.wipes, p.restores, p.mourns, p.supervises, p.overrides = false, false, false, false, false
 	p.minInSync = 2
 }
 
@@ -171,6 +172,24 @@ func bouncing(p *profile) {
 		old.deafen(700 * time.Millisecond)
 		w.after(100*time.Millisecond, func() { lead(heir) })
 		w.after(600*time.Millisecond, func() { lead(old) })
+	}
+}
+
+// dropping is a profile in which replicas are thrown out, drop what they have, and come back all the time.
+func dropping(p *profile) {
+	deposing(p)
+	p.drops, p.trims, p.supervises = true, true, true
+	p.configure = 50 * time.Millisecond
+	p.often = func(w *world) {
+		current := pick(w, w.table.current...)
+		if n := w.table.absent(&current); n != nil {
+			desired := current.Clone()
+			desired.Joining = append(desired.Joining, n.replica)
+			w.table.try(current, desired)
+		} else if victim := pick(w, current.InSync...); victim != current.Primary {
+			current.InSync = without(current.InSync, victim)
+			w.table.try(w.table.current[current.ID], current)
+		}
 	}
 }
 
@@ -318,8 +337,22 @@ var ablations = []ablation{
 		}
 		return nil
 	}},
+	{rule: "10", what: "a copy is dropped that was a stray one a while ago", seeds: 4000, profile: dropping, onBefore: func(n *simNode, ev Event) func() {
+		d, ok := ev.(*Drop)
+		if !ok || n.core.partitions[d.Partition] == nil {
+			return nil
+		}
+		p := n.core.partitions[d.Partition]
+		config, role, matched := p.config, p.role, p.matched
+		if role != roleBackup || p.queued != p.applied || p.fetch != nil {
+			return nil
+		}
+		d.Epoch, p.role = config.Epoch, roleNone
+		p.config.InSync, p.config.Joining = without(config.InSync, n.replica), without(config.Joining, n.replica)
+		return func() { p.config, p.role, p.matched = config, role, min(matched, p.last) }
+	}},
 	{rule: "11", what: "the lease is checked before the read", seeds: 4000, profile: hasty, asksFirst: true},
-	{rule: "11", what: "a read from before the opening is answered", seeds: 4000, onBefore: func(_ *simNode, ev Event) func() {
+	{rule: "11", what: "a read from before the opening is answered", seeds: 4000, profile: handing, onBefore: func(_ *simNode, ev Event) func() {
 		if r, ok := ev.(*Read); ok {
 			r.ReadAt = math.MaxInt64
 		}
@@ -443,6 +476,15 @@ var ablations = []ablation{
 		}
 	}},
 	{rule: "23", what: "restored coordinators believe their backup", seeds: 4000, profile: restoring, adoptsNothing: true},
+	{rule: "26", what: "an overridden partition goes on right above the copy that was chosen", seeds: 4000, profile: overriding, noGap: true},
+	{rule: "26", what: "an overridden partition takes every repeat for new", seeds: 4000, profile: repeatingOver, onAfter: forgetsNothing},
+	{rule: "26", what: "an overridden partition's primary does not wait", seeds: 4000, profile: abandoning, onAfter: func(n *simNode, _ Event) {
+		for _, p := range n.core.all {
+			if p.role == roleOpening && p.openSeq == p.config.SeqFloor+1 {
+				p.grantUntil = 0
+			}
+		}
+	}},
 	{rule: "(clocks)", what: "acks echo an earlier primary's clock", seeds: 4000, onAfter: func(n *simNode, _ Event) {
 		for _, p := range n.core.all {
 			if p.role == roleBackup && p.ackSentAt == 0 {
@@ -510,8 +552,10 @@ func TestAblations(t *testing.T) {
 		t.Skip("long, and without goroutines of its own")
 	}
 	// With nothing removed, the same conditions must notice nothing: else what is caught below means little.
-	if seed, err := firstFailure(&ablation{profile: deposing}, 1, *controlCount, new([sightings]int)); err != nil {
-		t.Fatalf("nothing removed, and yet seed %d: %v", seed, err)
+	for _, profile := range []func(*profile){deposing, dropping, overriding, repeatingOver, abandoning} {
+		if seed, err := firstFailure(&ablation{profile: profile}, 1, *controlCount, new([sightings]int)); err != nil {
+			t.Fatalf("nothing removed, and yet seed %d: %v", seed, err)
+		}
 	}
 	for i := range ablations {
 		a := &ablations[i]

@@ -31,7 +31,7 @@ func (c *Core) receiveAppend(q *peer, sentAt Time, a *Append) {
 	p.grantUntil = max(p.grantUntil, c.now.add(c.cfg.grant()))
 	before := c.position
 	switch {
-	case a.FetchSnapshot && a.PrevSeq < p.committed:
+	case a.FetchSnapshot && a.PrevSeq < p.committed && !p.outdated():
 		// The primary asks from before a snapshot that was taken in under an earlier epoch, and does not know of it: what is
 		// committed is in every later primary's log, so this one agrees with it that far, and a snapshot would bring nothing.
 		p.matched = max(p.matched, p.committed)
@@ -71,6 +71,7 @@ func (c *Core) takeEpoch(q *peer, a *Append, p *partition) *partition {
 	p = c.partition(a.Partition)
 	c.promise(p, config.Clone())
 	c.follow(p)
+	c.retryHeld(p)
 	return p
 }
 
@@ -120,6 +121,9 @@ func (c *Core) appendEntries(p *partition, a *Append) {
 				continue
 			}
 			c.truncate(p, e.Seq-1)
+		}
+		if e.Epoch < p.epochAt(p.last) {
+			return // epochs do not fall along a log: a defect as well
 		}
 		c.push(p, tailEntry{entry: e, bytes: a.Entries[i].Bytes})
 		p.matched = max(p.matched, e.Seq)
@@ -265,15 +269,19 @@ func (c *Core) appliedBatch(batch []Apply) {
 		}
 	}
 	for i := range batch {
-		switch p := c.partitions[batch[i].Partition]; {
+		p := c.partitions[batch[i].Partition]
+		if p.flipping() {
+			c.flipIfReady(p)
+		}
+		switch {
+		case c.jumping(p):
+			c.jumpIfReady(p)
 		case p.leads():
 			c.openIfReady(p)
 			c.releaseWaits(p)
 			if p.closing != nil {
 				c.wish(p)
 			}
-		case p.flipping():
-			c.flipIfReady(p)
 		}
 	}
 }

@@ -35,11 +35,11 @@ func (c *Core) wish(p *partition) {
 	var desired ring.Partition
 	var reason string
 	switch {
-	case p.leads() && p.closing != nil:
+	case p.leads() && (p.closing != nil || c.giveAway(p)):
 		desired, reason = c.wishClosing(p)
 	case p.leads():
 		desired, reason = c.wishMembers(p)
-	case c.leaving && p.role == roleBackup && c.mayShrink(p):
+	case c.handedOver && p.role == roleBackup && c.mayShrink(p):
 		desired, reason = demoted(p.config.Clone(), c.cfg.Self), "the node is stopping"
 	}
 	if reason != "" {
@@ -78,7 +78,7 @@ func (c *Core) wishMembers(p *partition) (desired ring.Partition, reason string)
 	desired.Released = false
 	for i := range p.members {
 		m := &p.members[i]
-		if p.config.IsInSync(m.peer.replica) || c.silent(m.peer) || !m.inSync && !c.caughtUp(p, m) {
+		if p.config.IsInSync(m.peer.replica) || c.hinders(m.peer) || !m.inSync && !c.caughtUp(p, m) {
 			continue
 		}
 		if c.admit(p, &desired, m.peer.replica) {
@@ -91,12 +91,12 @@ func (c *Core) wishMembers(p *partition) (desired ring.Partition, reason string)
 			m := &p.members[i]
 			r := m.peer.replica
 			switch {
-			case !m.inSync || !c.silent(m.peer) || p.lost(r) != lost:
+			case !m.inSync || !c.hinders(m.peer) || p.lost(r) != lost:
 			case !p.config.IsInSync(r) && reason == "":
-				reason = fmt.Sprintf("%s was to be added and does not answer", r.Node)
+				reason = fmt.Sprintf("%s was to be added and %s", r.Node, c.trouble(m.peer))
 			case desired.IsInSync(r) && c.mayLose(p, &desired):
 				desired = demoted(desired, r)
-				reason = fmt.Sprintf("%s does not answer", r.Node)
+				reason = fmt.Sprintf("%s %s", r.Node, c.trouble(m.peer))
 			}
 		}
 	}

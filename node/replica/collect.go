@@ -37,6 +37,9 @@ func (c *Core) Collect(now Time, to ring.Replica, f *Frame) (more bool, err erro
 		if !c.canAck(p) {
 			continue // nobody hears of an epoch that this node could forget and lead again (rule 6): syncedTo asks anew
 		}
+		if c.jumping(p) {
+			continue // jumpIfReady asks anew, see there
+		}
 		allowance, paced := c.allowance(p, m, f.Pace)
 		if allowance == 0 && m.knows {
 			m.due = true
@@ -93,6 +96,10 @@ func (c *Core) collectAcks(q *peer, f *Frame) {
 			continue
 		}
 		p.ackPending = false
+		if p.tells && c.canAck(p) {
+			p.tells = false
+			f.Decided = append(f.Decided, p.config.Clone())
+		}
 		if p.role == roleBackup && c.canAck(p) && !c.idlesAsJoiner(p) {
 			f.Acks = append(f.Acks, c.ackOf(p))
 		}

@@ -18,6 +18,7 @@ type Config struct {
 	Drift         float64       // clocks run at rates within ±Drift/2 of true time. Default 0.2
 	BeaconEvery   time.Duration // Lease/4
 	SilentAfter   time.Duration // a peer unheard for so long takes no part. Default 750 ms
+	StuckAfter    time.Duration // a disk that syncs nothing for so long, while others' do, is got out of the way. Default 1 s
 	ResendAfter   time.Duration // entries unacked for so long are sent again. Default 500 ms
 	MaxTail       int           // uncommitted entries a partition, Busy past it. Default 8192
 	MaxTailBytes  int           // the same in bytes, of all partitions led and backed here. Default 256 MiB
@@ -40,6 +41,7 @@ func DefaultConfig() Config {
 		Drift:         0.2,
 		BeaconEvery:   250 * time.Millisecond,
 		SilentAfter:   750 * time.Millisecond,
+		StuckAfter:    time.Second,
 		ResendAfter:   500 * time.Millisecond,
 		MaxTail:       8192,
 		MaxTailBytes:  256 << 20,
@@ -67,6 +69,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("replica: silent-after %v must exceed the beacon interval of %v", c.SilentAfter, c.BeaconEvery)
 	case c.MinInSync < 0 || c.Replicas < 0 || c.MinInSync > c.Replicas && c.Replicas > 0:
 		return fmt.Errorf("replica: min in-sync %d must be 0 (not known) to the number of replicas, %d", c.MinInSync, c.Replicas)
+	case c.StuckAfter < c.BeaconEvery:
+		return fmt.Errorf("replica: stuck-after %v must be at least the beacon interval of %v (default 1s)", c.StuckAfter, c.BeaconEvery)
 	case c.ResendAfter <= 0 || c.MaxTail <= 0 || c.MaxTailBytes <= 0 || c.MaxFrameBytes <= 0:
 		return fmt.Errorf("replica: resend-after %v, max tail %d, its bytes %d and max frame bytes %d must be positive",
 			c.ResendAfter, c.MaxTail, c.MaxTailBytes, c.MaxFrameBytes)
@@ -111,6 +115,7 @@ type Core struct {
 	peers      map[ring.Replica]*peer
 	order      []*peer // peers in the order of their first appearance: deterministic
 
+	heldCount int // of partition.held, all partitions
 	tailBytes int // of the entries in memory, all partitions
 
 	requestCount int // of partition.requests, all partitions
@@ -122,10 +127,14 @@ type Core struct {
 	position uint64 // records put out
 	synced   uint64
 	marks    fifo[mark]
+	moved    Time // when synced last rose, or the first record came that it does not cover
+	gaveAway Time // moved, when this disk was last found to hang
 
-	leaving  bool // see Leave
-	lastTick Time
-	awake    Time // since when this node has been running without a pause that others could not answer in
+	leaving       bool // see Leave
+	leavingAtOnce int  // partitions handed over at a time; 0: not counted yet
+	handedOver    bool // while leaving: nothing more is being handed over
+	lastTick      Time
+	awake         Time // since when this node has been running without a pause that others could not answer in
 
 	applies []*partition // with committed entries not yet taken
 	active  []*partition // with requests waiting or entries unacked: looked at each tick
@@ -236,6 +245,9 @@ func (c *Core) Step(now Time, ev Event) {
 		for i := range ev.Partitions {
 			c.configure(&ev.Partitions[i])
 		}
+		if c.leaving {
+			c.leaveNext()
+		}
 	case *PeerUp:
 		c.peerUp(ev)
 	case *PeerDown:
@@ -252,6 +264,8 @@ func (c *Core) Step(now Time, ev Event) {
 		c.installed(ev)
 	case *InstallFailed:
 		c.installFailed(ev)
+	case *Drop:
+		c.drop(ev)
 	default:
 		panic(fmt.Sprintf("replica: unknown event %T", ev))
 	}
@@ -260,11 +274,14 @@ func (c *Core) Step(now Time, ev Event) {
 // record puts out a record for the log and ties p's progress to it.
 func (c *Core) record(p *partition, r entry.Record) {
 	r.Partition = p.id
+	if c.synced == c.position {
+		c.moved = c.now
+	}
 	c.position++
 	c.Out.Records = append(c.Out.Records, r)
 	m := mark{position: c.position, p: p, rewrites: p.rewrites}
 	switch r.Kind {
-	case entry.RecordEntry, entry.RecordFlip:
+	case entry.RecordEntry, entry.RecordFlip, entry.RecordJump:
 		m.seq = r.Seq
 	case entry.RecordPromise:
 		p.promisePosition = c.position
@@ -278,7 +295,9 @@ func (c *Core) syncedTo(position uint64) {
 	if position > c.position {
 		panic(fmt.Sprintf("replica: synced to %d of %d records", position, c.position))
 	}
-	c.synced = max(c.synced, position)
+	if position > c.synced {
+		c.synced, c.moved = position, c.now
+	}
 	for {
 		m, ok := c.marks.peek()
 		if !ok || m.position > c.synced {
@@ -295,6 +314,10 @@ func (c *Core) syncedTo(position uint64) {
 			if m.position == m.p.promisePosition {
 				c.sendDueAll(m.p)
 				c.releaseWaits(m.p)
+			}
+			if c.jumping(m.p) {
+				c.jumpIfReady(m.p)
+				continue
 			}
 			c.advanceCommit(m.p)
 		case roleNone:
@@ -327,15 +350,17 @@ func (c *Core) tick() {
 		c.beaconIfDue(q)
 		c.noticeSilence(q)
 	}
+	c.lookAtDisks()
+	if c.leaving {
+		c.leaveNext()
+	}
 	keep := c.active[:0]
 	for _, p := range c.active {
 		c.expire(p)
+		c.expireHeld(p)
 		if p.leads() {
 			c.openIfReady(p)
 			c.resend(p)
-		}
-		if c.leaving {
-			c.leavePartition(p)
 		}
 		c.wish(p)
 		if p.inActive = c.isActive(p); p.inActive {

@@ -181,6 +181,16 @@ type InstallFailed struct {
 	Generation uint32 // 0: it was not begun
 }
 
+// Drop says that an empty generation was made of a partition, in the place of a stray copy (Strays) that no one needs. Ignored is
+// set on return if the copy is none any more, or in use: the caller aborts the generation.
+type Drop struct {
+	Partition  ring.PartitionID
+	Epoch      ring.Epoch // as Strays said
+	Generation uint32
+
+	Ignored bool
+}
+
 // Expire names keys that were found in the applied state past their expiry, for the primary to take away. Next is when the partition
 // has to be looked at again in Unix milliseconds; 0: not before another key with an expiry comes.
 type Expire struct {
@@ -203,6 +213,7 @@ func (*Leave) event()         {}
 func (*Installing) event()    {}
 func (*Installed) event()     {}
 func (*InstallFailed) event() {}
+func (*Drop) event()          {}
 func (*Propose) event()       {}
 func (*Read) event()          {}
 func (*Received) event()      {}
@@ -298,6 +309,7 @@ type Frame struct {
 	Acks      []Ack
 	Beacon    *Beacon
 	BeaconAck *BeaconAck
+	Decided   []ring.Partition // asked for by the sender; the receiver leads them
 
 	Pace Pace // asked by Collect; nil: nothing is held back
 }
@@ -314,7 +326,7 @@ type Pace interface {
 
 // Empty reports whether there is nothing in f.
 func (f *Frame) Empty() bool {
-	return len(f.Appends) == 0 && len(f.Acks) == 0 && f.Beacon == nil && f.BeaconAck == nil
+	return len(f.Appends) == 0 && len(f.Acks) == 0 && f.Beacon == nil && f.BeaconAck == nil && len(f.Decided) == 0
 }
 
 // Append carries entries of one partition from its primary.

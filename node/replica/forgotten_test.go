@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/ring"
 )
 
@@ -47,4 +48,22 @@ func TestForgottenRun(t *testing.T) {
 		}
 	}
 	require.Equal(t, p.last, n3.last)
+}
+
+// A primary that sends an entry of an epoch below those that the log ends with has a defect: it must not bring the backup down.
+func TestEntryOfAnEarlierEpochIsNotLogged(t *testing.T) {
+	r := opened(t)
+	r.configure(r.partition(2, 0))
+	r.put(0, "w", "k", 2, nil)
+	r.settle()
+	r.pass(time.Second)
+	p := r.nodes[1].core.partitions[0]
+	require.EqualValues(t, 2, p.epochAt(p.last))
+	require.Equal(t, p.last, p.committed)
+	last := p.last
+	e := &entry.Entry{Seq: last + 1, Epoch: 1, Op: entry.OpNoop}
+	r.nodes[1].core.Step(r.now, &Received{From: r.nodes[0].replica, Boot: r.nodes[0].boot, Frame: &Frame{SentAt: r.now, Appends: []Append{{
+		Epoch: 2, PrevSeq: last, Entries: []Encoded{{Entry: e, Bytes: entry.Encode(nil, e)}},
+	}}}})
+	require.Equal(t, last, p.last)
 }

@@ -77,26 +77,27 @@ func (c *Core) flipIfReady(p *partition) {
 		return
 	}
 	ev := f.ready
-	if f.void || p.role != roleBackup || ev.Seq <= f.cap || ev.Seq < p.committed || ev.Seq <= p.applied {
+	given := ev.Seq < p.config.SeqFloor // up by a person, together with the copy that it was made from
+	if f.void || given || p.role != roleBackup || ev.Seq <= f.cap || ev.Seq < p.committed || ev.Seq <= p.applied {
 		c.dropFetch(p)
 		return
 	}
-	c.flip(p, ev)
+	p.fetch = nil
+	p.matched, p.mismatch = ev.Seq, false // acked once the record is durable
+	c.flipTo(p, ev)
 }
 
-// flip makes the snapshot's generation the current one and ends its log at Seq. It is acked once the record is durable.
-func (c *Core) flip(p *partition, ev *Installed) {
-	for i := range p.tail.len() {
-		c.tailBytes -= len(p.tail.at(i).bytes)
-	}
-	p.tail.cut(0)
+// flipTo makes a generation the current one and ends the log at its Seq.
+func (c *Core) flipTo(p *partition, ev *Installed) {
+	c.dropTail(p)
 	p.rewrites++
 	p.applied, p.queued, p.committed, p.last, p.tailBase = ev.Seq, ev.Seq, ev.Seq, ev.Seq, ev.Seq
 	p.durable = 0 // until the record is: a crash goes back to the generation before
-	p.matched, p.mismatch = ev.Seq, false
-	p.epochs = append(p.epochs[:0], entry.EpochStart{Epoch: ev.SeqEpoch, First: ev.Seq})
+	p.epochs = p.epochs[:0]
+	if ev.Seq > 0 {
+		p.epochs = append(p.epochs, entry.EpochStart{Epoch: ev.SeqEpoch, First: ev.Seq})
+	}
 	c.hybrid = max(c.hybrid, ev.HybridTime)
-	p.fetch = nil
 	c.installRequests(p, ev.Seq, ev.Requests)
 	c.record(p, entry.Record{
 		Kind: entry.RecordFlip, Generation: ev.Generation, Seq: ev.Seq, Epoch: ev.SeqEpoch, Payload: entry.EncodeFlip(ev.HybridTime),

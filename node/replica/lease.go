@@ -18,6 +18,10 @@ func (c *Core) leaseHolds(p *partition) bool {
 func (c *Core) read(ev *Read) {
 	p := c.partitions[ev.Partition]
 	if a, refused := c.misrouted(p, ev.Epoch); refused {
+		if c.hold(p, held{token: ev.Token, epoch: ev.Epoch}, ev.Deadline) {
+			ev.Result = ReadWaits
+			return
+		}
 		a.Token = ev.Token
 		ev.Answer, ev.Result = a, ReadRefused
 		return

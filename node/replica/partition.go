@@ -68,6 +68,8 @@ type partition struct {
 	waits       []wait
 	asked       *asked   // nil: nothing in this epoch
 	closing     *closing // nil: open, or not primary
+	held        []held   // to be judged anew when p changes
+	tells       bool     // has asked for its configuration, and is to tell the primary of it
 	blocked     string   // why nothing is admitted though the partition is open; empty: it is
 
 	fetch *fetch // as a joiner; nil: none
@@ -118,12 +120,15 @@ func (p *partition) leads() bool { return p.role == rolePrimary || p.role == rol
 
 // isActive reports whether p needs to be looked at by ticks.
 func (c *Core) isActive(p *partition) bool {
+	if len(p.held) > 0 {
+		return true
+	}
 	switch p.role {
 	case roleOpening:
 		return true
 	case rolePrimary:
 		return len(p.waits) > 0 || p.applied < p.last || len(p.config.Joining) > 0 || p.closing != nil || p.asked != nil ||
-			c.leaving || c.silentMember(p) != nil
+			c.leaving || c.hindered(p)
 	default:
 		return c.leaving && p.role == roleBackup
 	}
@@ -215,7 +220,7 @@ func (c *Core) promise(p *partition, config ring.Partition) {
 func (c *Core) adopt(p *partition, config ring.Partition) {
 	p.config = config
 	p.restarted = false
-	p.asked, p.closing, p.blocked = nil, nil, ""
+	p.asked, p.closing, p.blocked, p.tells = nil, nil, "", false
 	c.voidFetch(p)
 	c.record(p, entry.Record{
 		Kind: entry.RecordPromise, Epoch: config.Epoch, Payload: entry.EncodeConfiguration(config),
@@ -253,7 +258,7 @@ func (c *Core) configure(config *ring.Partition) {
 	case config.Epoch < p.config.Epoch:
 	case config.Epoch == p.config.Epoch:
 		c.resume(p)
-	case config.Primary == c.cfg.Self && p.role == rolePrimary && config.Epoch == p.config.Epoch.Next():
+	case config.Primary == c.cfg.Self && p.role == rolePrimary && config.Epoch == p.config.Epoch.Next() && config.SeqFloor == p.config.SeqFloor:
 		c.leadOn(p, config.Clone())
 	case config.Primary == c.cfg.Self:
 		released := c.takesReleased(p, config)
@@ -263,11 +268,14 @@ func (c *Core) configure(config *ring.Partition) {
 		}
 		c.lead(p)
 	default:
+		asked := p.hasAsked(config)
 		// A backup takes the epoch here or from its primary's first message, whichever comes first: the sooner it
 		// refuses the old primary, the sooner that one stops.
 		c.promise(p, config.Clone())
 		c.follow(p)
+		p.tells = asked && p.role == roleBackup
 	}
+	c.retryHeld(p)
 }
 
 // resume lets a restarted backup go on in the epoch that it had promised. A restarted primary stays closed until its

@@ -10,6 +10,10 @@ type peer struct {
 	answered  Time // last time that it answered something, or that a connection to it came up after it had
 	credited  bool // a connection came up since it last answered: the next one counts for nothing
 	silent    bool // as of the last tick
+	lags      bool // as of the last tick: it has not acked all that this disk has
+	lagsSince Time // since when it has and acked nothing new; 0: it does not
+	stuck     bool // as of the last tick: for too long
+	proven    Time // Core.moved, when it had synced what this disk, which hangs, has not
 	given     int  // partitions handed to it while this node leaves
 
 	due      []*partition // led here: something to send; member.due is set
@@ -87,7 +91,7 @@ func (c *Core) peerUp(ev *PeerUp) {
 func (c *Core) rewind(p *partition, m *member) {
 	m.next = m.match + 1
 	if m.match == 0 {
-		m.next = max(p.openSeq, p.committed+1)
+		m.next = min(max(p.openSeq, p.committed+1), p.last+1) // while p jumps, the epoch's beginning is still to come
 	}
 	m.probing, m.inFlight, m.needsSnapshot, m.ahead = true, false, false, 0
 	m.knows, m.barrierSent = false, m.barrier
@@ -148,6 +152,9 @@ func (c *Core) received(ev *Received) {
 	if len(f.Acks) > 0 || f.BeaconAck != nil {
 		q.answered, q.credited = c.now, false
 	}
+	for i := range f.Decided {
+		c.toldOf(&f.Decided[i])
+	}
 	for i := range f.Appends {
 		c.receiveAppend(q, f.SentAt, &f.Appends[i])
 	}
@@ -166,11 +173,7 @@ func (c *Core) received(ev *Received) {
 func (c *Core) noticeSilence(q *peer) {
 	silent := c.silent(q)
 	if silent && !q.silent {
-		for _, p := range c.all {
-			if m := p.member(q); m != nil && m.inSync {
-				c.activate(p)
-			}
-		}
+		c.activateShared(q)
 	}
 	q.silent = silent
 }

@@ -13,6 +13,17 @@ import (
 func (c *Core) lead(p *partition) {
 	p.role = roleOpening
 	p.members = c.membersOf(p)
+	if c.jumping(p) {
+		p.openSeq = p.config.SeqFloor + 1
+		p.grantUntil = max(p.grantUntil, c.now.add(c.cfg.grant()))
+		c.jumpIfReady(p)
+		return
+	}
+	c.beginEpoch(p)
+}
+
+// beginEpoch logs the no-op that opens an epoch.
+func (c *Core) beginEpoch(p *partition) {
 	p.openSeq = p.last + 1
 	for i := range p.members {
 		m := &p.members[i]
@@ -93,8 +104,10 @@ func (c *Core) append(p *partition, e *entry.Entry, token Token, deadline Time) 
 func (c *Core) propose(ev *Propose) {
 	p := c.partitions[ev.Partition]
 	if refusal, ok := c.misrouted(p, ev.Epoch); ok {
-		refusal.Token = ev.Token
-		c.answer(refusal)
+		if !c.hold(p, held{propose: ev, epoch: ev.Epoch}, ev.Deadline) {
+			refusal.Token = ev.Token
+			c.answer(refusal)
+		}
 		return
 	}
 	if c.once(p, ev) {
@@ -274,6 +287,7 @@ func (c *Core) receiveAck(q *peer, a *Ack) {
 	m.barrier = max(m.barrier, a.Barrier)
 	if a.Match > m.match {
 		m.match, m.progress = a.Match, c.now
+		q.lagsSince, q.stuck = 0, false
 	}
 	if a.Mismatch {
 		p.stepBack(m, a.Hint)
@@ -328,6 +342,7 @@ func (c *Core) openIfReady(p *partition) {
 		p.role, p.openedAt = rolePrimary, c.now
 		p.expiresFrom = 0 // as a backup it left what was due to the primary
 		c.changed(p)
+		c.retryHeld(p)
 	}
 }
 

@@ -16,13 +16,12 @@ import (
 
 // ghost sees everything and knows what must never change.
 type ghost struct {
-	w         *world
-	committed []map[uint64][]byte // by partition and seq: what was once committed anywhere
-	highest   []uint64
-	opens     map[openKey]opener
-	before    map[*partition]uint64
-	logged    map[uint64]*entry.Entry // committed entries by number of the operation
-	expiries  map[expiryKey]*op       // logged ones
+	w        *world
+	eras     [][]*era // by partition, the oldest first
+	opens    map[openKey]opener
+	before   map[*partition]uint64
+	expiries map[expiryKey]*op // logged ones
+	brought  map[jumpKey]map[string]simValue
 }
 
 type expiryKey struct {
@@ -31,10 +30,11 @@ type expiryKey struct {
 	epoch     ring.Epoch
 }
 
-// expires takes note of an expiry when it is first logged: from then on, and not before, the key may be gone.
+// expires takes note of an expiry when it is first logged: from then on, and not before, the key may be gone. What was logged in an epoch
+// whose promise was not durable, by a primary that then crashed, is gone without a trace (rule 6), and another entry may stand there.
 func (g *ghost) expires(e *entry.Entry, r *entry.Record) {
 	k := expiryKey{r.Partition, e.Seq, e.Epoch}
-	if g.expiries[k] != nil {
+	if o := g.expiries[k]; o != nil && bytes.Equal(o.entry.Key, e.Key) {
 		return
 	}
 	g.w.stamp++
@@ -46,23 +46,27 @@ func (g *ghost) expires(e *entry.Entry, r *entry.Record) {
 }
 
 // counts takes an entry for executed: once.
-func (g *ghost) counts(p ring.PartitionID, b []byte) {
+func (g *ghost) counts(era *era, p ring.PartitionID, b []byte) {
 	e := new(entry.Entry)
 	if err := entry.Decode(b, e); err != nil {
 		g.w.fail("partition %d: committed entry: %v", p, err)
 	}
-	if o := g.expiries[expiryKey{p, e.Seq, e.Epoch}]; o != nil && o.ret == 0 {
+	if o := g.expiries[expiryKey{p, e.Seq, e.Epoch}]; e.Op == entry.OpExpire && o != nil && o.ret == 0 {
 		g.w.saw(sawExpiry)
 		o.end(opDone)
+		era.expired = append(era.expired, o)
 	}
 	if e.Request.IsZero() {
 		return
 	}
 	number := requestNumber(e.Request)
-	if first := g.logged[number]; first != nil {
+	if first := era.logged[number]; first != nil {
 		g.w.fail("%v is executed twice, as entries %d and %d", g.w.ops[number-1], first.Seq, e.Seq)
 	}
-	g.logged[number] = e
+	if first := era.kept[number]; first != 0 {
+		g.w.fail("%v is executed twice, as entry %d before the override and as %d", g.w.ops[number-1], first, e.Seq)
+	}
+	era.logged[number] = e
 }
 
 type openKey struct {
@@ -79,12 +83,11 @@ type opener struct {
 func newGhost(w *world) *ghost {
 	g := &ghost{
 		w: w, opens: make(map[openKey]opener), before: make(map[*partition]uint64),
-		logged: make(map[uint64]*entry.Entry), expiries: make(map[expiryKey]*op),
+		expiries: make(map[expiryKey]*op), brought: make(map[jumpKey]map[string]simValue),
 	}
 	for range w.profile.partitions {
-		g.committed = append(g.committed, make(map[uint64][]byte))
+		g.eras = append(g.eras, []*era{newEra(0)})
 	}
-	g.highest = make([]uint64, w.profile.partitions)
 	return g
 }
 
@@ -94,13 +97,13 @@ func (g *ghost) opened(p ring.PartitionID, e ring.Epoch) bool {
 }
 
 // has reports whether the entry of that epoch is the one committed at seq.
-func (g *ghost) has(p ring.PartitionID, seq uint64, epoch ring.Epoch) bool {
-	b := g.committed[p][seq]
+func (e *era) has(seq uint64, epoch ring.Epoch) bool {
+	b := e.committed[seq]
 	if b == nil {
 		return false
 	}
-	_, e, err := entry.DecodeHeader(b)
-	return err == nil && e == epoch
+	_, born, err := entry.DecodeHeader(b)
+	return err == nil && born == epoch
 }
 
 // check asserts a node's invariants and learns what it holds for committed.
@@ -113,6 +116,7 @@ func (g *ghost) check(n *simNode) {
 		if !known {
 			from = p.applied
 		}
+		g.mayBegin(n, p, from)
 		for seq := from + 1; seq <= p.committed; seq++ {
 			g.commits(n, p, seq)
 		}
@@ -153,17 +157,18 @@ func (g *ghost) commits(n *simNode, p *partition, seq uint64) {
 	if b == nil {
 		return // trimmed: it had been applied, so it had been seen
 	}
-	if old := g.committed[p.id][seq]; old != nil {
+	era := g.eraOf(p)
+	if old := era.committed[seq]; old != nil {
 		if !bytes.Equal(old, b) {
 			g.w.fail("%s: partition %d: entry %d is committed as %s, and was as %s", n.replica.Node, p.id, seq,
 				describeEntry(b), describeEntry(old))
 		}
 		return
 	}
-	g.committed[p.id][seq] = b
-	g.highest[p.id] = max(g.highest[p.id], seq)
-	g.counts(p.id, b)
-	if prior := g.committed[p.id][seq-1]; prior != nil {
+	era.committed[seq] = b
+	era.highest = max(era.highest, seq)
+	g.counts(era, p.id, b)
+	if prior := era.committed[seq-1]; prior != nil {
 		var e, f entry.Entry
 		if entry.Decode(prior, &e) == nil && entry.Decode(b, &f) == nil && e.HybridTime >= f.HybridTime {
 			g.w.fail("partition %d: hybrid time falls from entry %d to %d", p.id, seq-1, seq)
@@ -177,7 +182,11 @@ func (g *ghost) commits(n *simNode, p *partition, seq uint64) {
 		if m.replica != r {
 			continue // its disk is gone since it has acked
 		}
-		if l := m.disk.log(p.id); l.last() < seq || l.entries[seq-1] != nil && !bytes.Equal(l.entries[seq-1], b) {
+		l := m.disk.log(p.id)
+		if l.dropped > p.config.Epoch {
+			continue // what it has acked in this epoch it was free to drop in a later one
+		}
+		if l.last() < seq || l.entries[seq-1] != nil && !bytes.Equal(l.entries[seq-1], b) {
 			g.w.fail("partition %d: entry %d is committed in epoch %v without %s", p.id, seq, p.config.Epoch, r.Node)
 		}
 	}
@@ -190,19 +199,25 @@ func (g *ghost) opensBy(n *simNode, p *partition) {
 	} else if by != who {
 		g.w.fail("partition %d: epoch %v opened by %v and by %v", p.id, p.config.Epoch, by, who)
 	}
+	if era := g.eraOf(p); era.opened == 0 {
+		g.w.stamp++
+		era.opened = g.w.stamp
+	}
 }
 
 // keeps reports whether n must hold what is committed: it is in sync by the newest decision, which a coordinator that was
-// restored and is still asking around does not know.
+// restored and is still asking around does not know. What a copy that was chosen holds counts from when its era begins.
 func (g *ghost) keeps(n *simNode, p ring.PartitionID) bool {
-	return g.w.table.answered == nil && g.w.table.current[p].IsInSync(n.replica)
+	current := &g.w.table.current[p]
+	return g.w.table.answered == nil && current.IsInSync(n.replica) && current.SeqFloor == g.newest(p).floor
 }
 
-// truncated: no replica voids a committed entry.
+// truncated: no replica that counts voids a committed entry. Another may: what it holds can have been committed since it was left out,
+// by a primary that it has not heard of yet.
 func (g *ghost) truncated(n *simNode, r *entry.Record) {
-	l := n.disk.log(r.Partition)
-	for seq := r.Seq + 1; seq <= l.last(); seq++ {
-		if b := g.committed[r.Partition][seq]; b != nil && bytes.Equal(b, l.entries[seq-1]) {
+	l, era := n.disk.log(r.Partition), g.eraOf(n.core.partitions[r.Partition])
+	for seq := r.Seq + 1; g.keeps(n, r.Partition) && seq <= l.last(); seq++ {
+		if b := era.committed[seq]; b != nil && bytes.Equal(b, l.entries[seq-1]) {
 			g.w.fail("%s: partition %d: committed entry %d is truncated", n.replica.Node, r.Partition, seq)
 		}
 	}
@@ -210,41 +225,47 @@ func (g *ghost) truncated(n *simNode, r *entry.Record) {
 
 // flipped: no replica that counts goes back by turning to a snapshot, and what it turns to is what was committed.
 func (g *ghost) flipped(n *simNode, r *entry.Record) {
-	if g.keeps(n, r.Partition) && r.Seq < g.highest[r.Partition] && n.disk.log(r.Partition).last() >= g.highest[r.Partition] {
-		g.w.fail("%s: partition %d: in sync, and goes back to %d of %d committed", n.replica.Node, r.Partition, r.Seq, g.highest[r.Partition])
+	newest, era := g.newest(r.Partition), g.eraOf(n.core.partitions[r.Partition])
+	if g.keeps(n, r.Partition) && r.Seq < newest.highest && n.disk.log(r.Partition).last() >= newest.highest {
+		g.w.fail("%s: partition %d: in sync, and goes back to %d of %d committed", n.replica.Node, r.Partition, r.Seq, newest.highest)
 	}
-	if b := g.committed[r.Partition][r.Seq]; b != nil && !g.has(r.Partition, r.Seq, r.Epoch) {
+	if r.Seq < era.floor && r.Seq > 0 { // to nothing is no way back
+		g.w.fail("%s: partition %d: flips to entry %d of what was given up for what begins above %d", n.replica.Node, r.Partition, r.Seq, era.floor)
+	}
+	if b := era.committed[r.Seq]; b != nil && !era.has(r.Seq, r.Epoch) {
 		g.w.fail("%s: partition %d: flips to entry %d of epoch %v, committed is %s", n.replica.Node, r.Partition, r.Seq, r.Epoch, describeEntry(b))
 	}
 }
 
 // crashed: no in-sync replica's crash takes a committed entry with it.
 func (g *ghost) crashed(n *simNode) {
-	for id := range g.committed {
+	for id := range g.eras {
 		p := ring.PartitionID(id)
-		if last := n.disk.log(p).last(); g.keeps(n, p) && g.opened(p, g.w.table.current[p].Epoch) && last < g.highest[p] {
-			g.w.fail("%s: partition %d: the crash left %d entries of %d committed", n.replica.Node, p, last, g.highest[p])
+		highest := g.newest(p).highest
+		if last := n.disk.log(p).last(); g.keeps(n, p) && g.opened(p, g.w.table.current[p].Epoch) && last < highest {
+			g.w.fail("%s: partition %d: the crash left %d entries of %d committed", n.replica.Node, p, last, highest)
 		}
 	}
 }
 
 // final: after healing, all in-sync copies hold the same committed log.
 func (g *ghost) final() {
-	for id := range g.committed {
+	for id := range g.eras {
 		p := ring.PartitionID(id)
+		era := g.newest(p)
 		for _, r := range g.w.table.current[p].InSync {
 			n := g.w.nodeOf(r)
 			if n.dead || n.replica != r {
 				continue
 			}
 			l := n.disk.log(p)
-			for seq, b := range g.committed[p] {
+			for seq, b := range era.committed {
 				if seq > l.last() || l.entries[seq-1] != nil && !bytes.Equal(l.entries[seq-1], b) {
 					g.w.fail("%s: partition %d: committed entry %d is missing at the end", r.Node, p, seq)
 				}
 			}
-			if applied := n.disk.state[p].applied; applied != g.highest[p] {
-				g.w.late("%s: partition %d: applied %d of %d when all is quiet", r.Node, p, applied, g.highest[p])
+			if applied := n.disk.state[p].applied; applied != era.highest {
+				g.w.late("%s: partition %d: applied %d of %d when all is quiet", r.Node, p, applied, era.highest)
 			}
 		}
 	}
@@ -311,39 +332,62 @@ func (o *op) change(s keyState) (bool, keyState) {
 	return next.value == numberOf(o.entry.Value), next
 }
 
-// linearizable puts every key's history before Porcupine. A mutation of unknown outcome may take effect at any time from
-// its call on; the ghost knows whether it was ever committed, so that one that was not must never be seen.
+// linearizable puts every key's history before Porcupine, that of each era by itself. A mutation of unknown outcome may take effect
+// at any time from its call on; the ghost knows whether it was ever committed, so that one that was not must never be seen.
 func (w *world) linearizable() error {
-	histories := make([][]porcupine.Operation, w.profile.keys)
+	for _, o := range w.ops {
+		for _, era := range w.ghost.eras[o.partition] {
+			e := era.logged[o.number]
+			if e != nil && (o.state == opDropped || o.state == opDone && (o.out.failed || o.out.version != e.Seq)) {
+				return fmt.Errorf("%v was told %+v in state %d, and yet is committed as entry %d", o, o.out, o.state, e.Seq)
+			}
+		}
+	}
+	for k := range w.profile.keys {
+		for i := range w.ghost.eras[k%w.profile.partitions] {
+			if err := w.linearizableIn(k, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// linearizableIn judges one key in one era.
+func (w *world) linearizableIn(k, i int) error {
+	eras := w.ghost.eras[k%w.profile.partitions]
+	era := eras[i]
+	var history []porcupine.Operation
 	add := func(o *op, ret int64) {
-		histories[o.key] = append(histories[o.key], porcupine.Operation{ClientId: int(o.number), Input: o, Call: o.call, Return: ret})
+		history = append(history, porcupine.Operation{ClientId: int(o.number), Input: o, Call: o.call, Return: ret})
 	}
 	for _, o := range w.ops {
-		o.entry = w.ghost.logged[o.number]
+		if o.key != k || eraOfOp(eras, o) != i {
+			continue
+		}
+		o.entry = era.logged[o.number]
 		switch {
-		case o.entry != nil && (o.state == opDropped || o.state == opDone && (o.out.failed || o.out.version != o.entry.Seq)):
-			return fmt.Errorf("%v was told %+v in state %d, and yet is committed as entry %d", o, o.out, o.state, o.entry.Seq)
 		case o.state == opDone:
 			add(o, o.ret)
 		case o.entry != nil:
 			add(o, math.MaxInt64)
 		}
 	}
-	for _, o := range w.ghost.expiries {
-		if o.state == opDone {
+	for _, o := range era.expired {
+		if o.key == k {
 			add(o, o.ret)
 		}
 	}
 	limit := 20 * time.Second // a good history takes milliseconds; to see that one is bad may take for ever
-	if w.without != nil {
+	if w.without != nil && w.without.rule != "" {
 		limit = 500 * time.Millisecond
 	}
-	for k, history := range histories {
-		slices.SortFunc(history, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
-		linkMutations(history)
-		if porcupine.CheckOperationsTimeout(keyModel, history, limit) != porcupine.Ok {
-			return fmt.Errorf("the history of k%d is not linearizable:\n%s", k, describeHistory(history))
-		}
+	slices.SortFunc(history, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	linkMutations(history)
+	model := keyModel
+	model.Init = func() any { return era.initially(k) }
+	if porcupine.CheckOperationsTimeout(model, history, limit) != porcupine.Ok {
+		return fmt.Errorf("the history of k%d in era %d is not linearizable:\n%s", k, i, describeHistory(history))
 	}
 	return nil
 }

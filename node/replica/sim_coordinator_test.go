@@ -39,11 +39,18 @@ func newToyCoordinator(w *world) *toyCoordinator {
 // decides reports whether anything can be decided now.
 func (t *toyCoordinator) decides() bool { return !t.away && t.answered == nil }
 
-// register is a node's start: the partitions that it leads get a new epoch (rule 6). What it hears may be older.
+// register is a node's start: the partitions that it leads get a new epoch (rule 6). What it hears may be older, though not from before
+// an override: nodes take no table from before their registration, and whoever was registered then was there.
 func (t *toyCoordinator) register(n *simNode) {
 	life := n.life
 	if len(t.history) > 0 && t.w.chance(0.3) {
-		t.tell(n, t.history[max(0, len(t.history)-1-t.w.rnd.IntN(3))])
+		older := slices.Clone(t.history[max(0, len(t.history)-1-t.w.rnd.IntN(3))])
+		for i := range older {
+			if older[i].SeqFloor != t.current[i].SeqFloor {
+				older[i] = t.current[i]
+			}
+		}
+		t.tell(n, older)
 	}
 	if n.boot > 1 {
 		t.reopenSoon(n, life)
@@ -208,18 +215,20 @@ func (t *toyCoordinator) failOver(current ring.Partition) {
 func (t *toyCoordinator) repair(current ring.Partition) {
 	desired := current.Clone()
 	desired.Joining = slices.DeleteFunc(desired.Joining, func(r ring.Replica) bool { return t.w.nodeOf(r).replica != r })
-	count := len(desired.Joining)
-	for _, r := range desired.InSync {
-		if t.w.nodeOf(r).replica == r {
-			count++
-		}
-	}
-	if n := t.absent(&desired); n != nil && count < t.w.profile.copies && t.alive(n) {
+	if n := t.lacks(&desired); n != nil && t.alive(n) {
 		desired.Joining = append(desired.Joining, n.replica)
 	}
 	if len(desired.Joining) != len(current.Joining) || !slices.Equal(desired.Joining, current.Joining) {
 		t.try(current, desired)
 	}
+}
+
+// lacks is a node to be given p if p has fewer copies than it should.
+func (t *toyCoordinator) lacks(p *ring.Partition) *simNode {
+	if len(p.Joining)+t.intact(p) >= t.w.profile.copies {
+		return nil
+	}
+	return t.absent(p)
 }
 
 // change is one random change of one partition.
@@ -330,7 +339,8 @@ func (t *toyCoordinator) restore() {
 	if t.strangers || t.answered != nil || len(t.history) == 0 {
 		return // with a disk gone, too, somebody has to say what is lost
 	}
-	t.current = append([]ring.Partition(nil), t.history[max(0, len(t.history)-1-t.w.rnd.IntN(6))]...)
+	to := max(0, len(t.history)-1-t.w.rnd.IntN(6))
+	t.current, t.history = slices.Clone(t.history[to]), t.history[:to] // what they have forgotten they tell nobody
 	t.answered = make([]bool, len(t.w.nodes))
 	t.set++
 	t.w.saw(sawRestore)

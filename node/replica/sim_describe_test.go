@@ -46,6 +46,8 @@ func describeEvent(ev Event) string {
 		return fmt.Sprintf("installed p%d generation %d: %d@%v", ev.Partition, ev.Generation, ev.Seq, ev.SeqEpoch)
 	case *InstallFailed:
 		return fmt.Sprintf("install of p%d failed, generation %d", ev.Partition, ev.Generation)
+	case *Drop:
+		return fmt.Sprintf("drop p%d epoch %v for generation %d", ev.Partition, ev.Epoch, ev.Generation)
 	case *Propose:
 		return fmt.Sprintf("propose p%d epoch %v: %v", ev.Partition, ev.Epoch, ev.Token)
 	case *Read:
@@ -58,6 +60,9 @@ func describePartition(p *ring.Partition) string {
 	released := ""
 	if p.Released {
 		released = " released"
+	}
+	if p.SeqFloor != 0 {
+		released += fmt.Sprintf(" above %d", p.SeqFloor)
 	}
 	return fmt.Sprintf("p%d epoch %v primary %s in sync %s joining %s%s", p.ID, p.Epoch, p.Primary.Node, names(p.InSync),
 		names(p.Joining), released)
@@ -94,6 +99,8 @@ func describeRecord(r *entry.Record) string {
 		return fmt.Sprintf("p%d %s of generation %d", r.Partition, what, r.Generation)
 	case entry.RecordFlip:
 		return fmt.Sprintf("p%d flip to generation %d at %d@%v", r.Partition, r.Generation, r.Seq, r.Epoch)
+	case entry.RecordJump:
+		return fmt.Sprintf("p%d jump to %d@%v", r.Partition, r.Seq, r.Epoch)
 	case entry.RecordTruncate:
 		return fmt.Sprintf("p%d truncation to %d", r.Partition, r.Seq)
 	}

@@ -22,6 +22,7 @@ type simDisk struct {
 	trims      []uint64
 	generation uint32 // the newest given out
 	installed  map[uint32]simState
+	jumped     map[jumpKey]simState
 }
 
 // simLog is what the records say about the current generation of one partition.
@@ -31,8 +32,10 @@ type simLog struct {
 	trim       uint64
 	promise    *entry.Record
 	generation uint32
-	next       uint32 // generation that was opened and not flipped to
-	flip       int    // place of its record, from 1
+	next       uint32     // generation that was opened and not flipped to
+	turned     int        // place of the newest flip's or jump's record, from 1
+	jump       uint64     // where the generation's newest jump went
+	dropped    ring.Epoch // promised when the copy was last dropped
 }
 
 // simState is one partition's applied state. Values are shared by copies until one is written to.
@@ -52,7 +55,7 @@ type simValue struct {
 
 func newSimDisk(w *world) *simDisk {
 	n := w.profile.partitions
-	d := &simDisk{w: w, trims: make([]uint64, n), installed: make(map[uint32]simState)}
+	d := &simDisk{w: w, trims: make([]uint64, n), installed: make(map[uint32]simState), jumped: make(map[jumpKey]simState)}
 	d.state, d.flushed, d.logs = make([]simState, n), make([]simState, n), make([]*simLog, n)
 	return d
 }
@@ -75,6 +78,10 @@ func (d *simDisk) begin() {
 			l.next = 0 // deleted
 			if l.generation > s.generation {
 				s = d.installed[l.generation]
+				s.shared = true
+			}
+			if l.jump > s.applied {
+				s = d.jumped[jumpKey{ring.PartitionID(p), l.jump}]
 				s.shared = true
 			}
 		}
@@ -113,6 +120,11 @@ func (d *simDisk) append(r entry.Record) {
 		s := d.installed[r.Generation]
 		s.shared = true
 		d.state[r.Partition] = s
+		d.trims[r.Partition] = min(d.trims[r.Partition], r.Seq)
+	}
+	if r.Kind == entry.RecordJump {
+		d.state[r.Partition].applied = r.Seq
+		d.jumped[jumpKey{r.Partition, r.Seq}] = d.state[r.Partition].clone()
 	}
 }
 
@@ -139,13 +151,24 @@ func (d *simDisk) index(i int) {
 		l.next = 0
 	case entry.RecordFlip:
 		l.flipTo(r)
-		l.flip = i + 1
+		l.turned = i + 1
+	case entry.RecordJump:
+		if i >= d.base && d.state[r.Partition].applied != l.last() {
+			d.w.fail("disk: partition %d: jump with %d of %d applied", r.Partition, d.state[r.Partition].applied, l.last())
+		}
+		l.entries, l.epochs = make([][]byte, r.Seq), make([]ring.Epoch, r.Seq)
+		l.epochs[r.Seq-1] = r.Epoch
+		l.trim, l.jump, l.turned = r.Seq, r.Seq, i+1
 	}
 }
 
 func (l *simLog) flipTo(r *entry.Record) {
-	l.generation, l.next, l.trim = r.Generation, 0, r.Seq
+	l.generation, l.next, l.trim, l.jump = r.Generation, 0, r.Seq, 0
 	l.entries, l.epochs = make([][]byte, r.Seq), make([]ring.Epoch, r.Seq)
+	if r.Seq == 0 {
+		l.dropped = l.promise.Epoch
+		return
+	}
 	l.epochs[r.Seq-1] = r.Epoch
 }
 
@@ -172,7 +195,7 @@ func (d *simDisk) crash() {
 func (d *simDisk) flush() {
 	for p := range d.state {
 		l := d.logs[p]
-		if l == nil || l.flip > d.synced {
+		if l == nil || l.turned > d.synced {
 			continue // what a crash may take back is not flushed
 		}
 		d.flushed[p] = d.state[p].clone()

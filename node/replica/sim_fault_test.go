@@ -13,6 +13,8 @@ func (w *world) fault() {
 	switch x := w.rnd.IntN(100); {
 	case w.profile.often != nil && w.chance(0.5):
 		w.profile.often(w)
+	case w.profile.overrides && w.chance(0.15):
+		w.override()
 	case x < 16:
 		w.crash(n)
 	case x < 27:
@@ -87,6 +89,19 @@ func (w *world) stop(n *simNode) {
 		}
 	}
 	w.after(10*time.Millisecond, wait)
+}
+
+// hang has disks sync nothing for a while.
+func (w *world) hang() {
+	if w.healed {
+		return
+	}
+	defer w.aside()()
+	n := pick(w, w.nodes...)
+	d := w.between(200*time.Millisecond, pick(w, time.Second, 3*time.Second))
+	w.logf(n, "its disk hangs for %v", d)
+	n.hungUntil = w.now + int64(d)
+	w.after(w.between(200*time.Millisecond, 2*time.Second), w.hang)
 }
 
 // coordinators is what befalls them.

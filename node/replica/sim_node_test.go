@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kringdb/kring/node/entry"
@@ -25,7 +26,8 @@ type simNode struct {
 	offset      int64   // of its clock
 	wallOffset  int64   // of its wall clock, milliseconds
 	pausedUntil int64
-	deaf        bool // cut off from the coordinators
+	hungUntil   int64 // its disk
+	deaf        bool  // cut off from the coordinators
 
 	appended uint64 // records in this life
 	syncing  bool
@@ -94,6 +96,9 @@ func (n *simNode) start() {
 	n.after(n.w.between(0, tickEvery), n.tick)
 	n.after(n.w.between(100*time.Millisecond, 2*time.Second), n.flush)
 	n.after(n.w.between(0, expireEvery), n.expire)
+	if n.w.profile.drops {
+		n.after(0, n.dropStrays)
+	}
 	for _, l := range n.w.links[n.index] {
 		n.w.connectSoon(l)
 	}
@@ -179,6 +184,17 @@ func (n *simNode) expire() {
 	n.after(expireEvery, n.expire)
 }
 
+// dropStrays drops copies that nobody counts on, much sooner than package node would.
+func (n *simNode) dropStrays() {
+	defer n.w.aside()()
+	for _, s := range n.core.Strays() {
+		ev := &Drop{Partition: s.Partition, Epoch: s.Epoch, Generation: n.disk.openGeneration()}
+		n.disk.finish(ev.Generation, simState{})
+		n.after(n.w.between(0, pick(n.w, 10*time.Millisecond, 500*time.Millisecond)), func() { n.step(ev) })
+	}
+	n.after(n.w.between(10*time.Millisecond, 300*time.Millisecond), n.dropStrays)
+}
+
 func (n *simNode) flush() {
 	n.disk.flush()
 	n.after(n.w.between(200*time.Millisecond, 3*time.Second), n.flush)
@@ -229,6 +245,9 @@ func (n *simNode) drain() {
 		}
 	}
 	for i := range o.Changes {
+		if strings.HasSuffix(o.Changes[i].Reason, "syncs nothing") {
+			n.w.saw(sawStuck)
+		}
 		n.w.table.ask(n, o.Changes[i])
 	}
 	for i := range o.Fetches {
@@ -251,13 +270,22 @@ func (n *simNode) record(r *entry.Record) {
 	case entry.RecordDrop:
 		n.w.saw(sawDrop)
 	case entry.RecordFlip:
-		n.w.saw(sawFlip)
+		if r.Seq == 0 {
+			n.w.saw(sawEmptied)
+		} else {
+			n.w.saw(sawFlip)
+		}
 		n.w.ghost.flipped(n, r)
 	default:
 	}
 	n.disk.append(*r)
-	if r.Kind == entry.RecordEntry {
+	switch r.Kind {
+	case entry.RecordEntry:
 		n.w.wasLogged(n, r)
+	case entry.RecordJump:
+		key := jumpKey{r.Partition, r.Seq}
+		n.w.ghost.brought[key] = n.disk.jumped[key].values
+	default:
 	}
 }
 
@@ -268,8 +296,13 @@ func (n *simNode) syncSoon() {
 	}
 	n.syncing = true
 	life, target := n.life, n.appended
-	n.w.after(n.w.between(50*time.Microsecond, n.w.profile.sync), func() {
+	var done func()
+	done = func() {
 		if n.life != life {
+			return
+		}
+		if left := n.hungUntil - n.w.now; left > 0 {
+			n.w.after(time.Duration(left), done)
 			return
 		}
 		n.disk.syncedTo(target) // the device goes on while the process is paused
@@ -280,7 +313,8 @@ func (n *simNode) syncSoon() {
 				n.syncSoon()
 			}
 		})
-	})
+	}
+	n.w.after(n.w.between(50*time.Microsecond, n.w.profile.sync), done)
 }
 
 func (n *simNode) applySoon() {

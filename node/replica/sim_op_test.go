@@ -205,7 +205,7 @@ func (at *attempt) ok(a *Answer) outcome {
 		}
 		return outcome{existed: a.Read.Exists, version: a.Read.Version, value: numberOf(a.Read.Value)}
 	}
-	e := w.ghost.logged[o.number]
+	e := w.ghost.executed(o, a.Version)
 	switch {
 	case a.Version == 0 && (o.kind != opDelete || at.logged):
 		w.fail("%v answered %+v without having been logged", at, a)

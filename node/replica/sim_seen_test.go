@@ -23,18 +23,23 @@ const (
 	sawBroken // a snapshot that was broken off
 	sawFlip
 	sawDrop
+	sawEmptied // a copy that nobody counted on was dropped
 	sawRestore
 	sawLeft
 	sawRepeat
 	sawTooOld
 	sawForgotten
 	sawExpiry
+	sawStuck // a change was asked for because of a disk that hangs
+	sawOverride
+	sawLoss // an override that has cost committed entries
 	sightings
 )
 
 var sightingNames = [sightings]string{
 	"crashes", "lost disks", "promotions", "handovers", "additions", "replacements", "demotions", "continued epochs",
-	"snapshots", "broken snapshots", "flips", "dropped generations", "restored coordinators", "clean stops", "repeats", "requests too old", "forgotten requests", "expiries",
+	"snapshots", "broken snapshots", "flips", "dropped generations", "dropped copies", "restored coordinators", "clean stops", "repeats", "requests too old", "forgotten requests", "expiries", "disks got out of the way",
+	"overrides", "losses",
 }
 
 func (w *world) saw(s sighting) { w.seen[s]++ }

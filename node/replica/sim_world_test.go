@@ -14,7 +14,8 @@ import (
 // by one queue of events in virtual time. Everything random comes from one seed, so a seed is a transcript.
 type world struct {
 	rnd     *rand.Rand
-	now     int64 // nanoseconds of true time
+	other   *rand.Rand // see aside
+	now     int64      // nanoseconds of true time
 	queue   eventQueue
 	free    []*simEvent
 	order   uint64
@@ -65,6 +66,13 @@ func (w *world) logf(n *simNode, format string, args ...any) {
 	fmt.Fprintf(&w.printed, "%9.3fms %s  %s\n", float64(w.now)/1e6, who, fmt.Sprintf(format, args...))
 }
 
+// aside takes what is random from another source until the function that it returns is called, so that a run in which nothing
+// comes of it goes as it would without.
+func (w *world) aside() (end func()) {
+	w.rnd, w.other = w.other, w.rnd
+	return func() { w.rnd, w.other = w.other, w.rnd }
+}
+
 func (w *world) chance(p float64) bool { return w.rnd.Float64() < p }
 
 // between is a random duration in [a, b).
@@ -91,8 +99,11 @@ type profile struct {
 	keeps                                    int // entries kept by a trim, below that
 	minInSync                                int
 	expires                                  bool          // keys have times to live
+	drops                                    bool          // copies that nobody counts on
+	hangs                                    bool          // disks
 	remembers                                time.Duration // request ids
 	requests                                 int           // remembered
+	overrides                                bool          // a person gives up in-sync copies
 	often                                    func(*world)  // a fault that comes in every second place; nil: none does
 }
 
@@ -210,9 +221,14 @@ func (w *world) runUntil(end int64, done func() bool) bool {
 
 // newWorld lays out a cluster that has just been formed: empty disks, epoch 1 everywhere.
 func newWorld(seed uint64, without *ablation, trace bool) *world {
-	w := &world{rnd: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), trace: trace, without: without}
+	w := &world{
+		rnd: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), other: rand.New(rand.NewPCG(seed, 0)), trace: trace, without: without,
+	}
 	w.paced = seed%2 == 1
 	w.profile = w.pickProfile()
+	w.profile.drops, w.profile.hangs = seed%5 < 3, seed%4 == 0
+	// Of its own source, so that the runs without it stay what they were.
+	w.profile.overrides = w.profile.nodes >= 2 && rand.New(rand.NewPCG(seed, 1)).Float64() < 0.3
 	if without != nil && without.profile != nil {
 		without.profile(&w.profile)
 	}
@@ -240,6 +256,9 @@ func newWorld(seed uint64, without *ablation, trace bool) *world {
 		w.clients = append(w.clients, newClient(w))
 	}
 	w.after(w.between(0, w.profile.faultEvery), w.fault)
+	if w.profile.hangs {
+		w.after(0, w.hang)
+	}
 	if w.profile.supervises {
 		w.table.supervise()
 	}
@@ -290,7 +309,7 @@ func (w *world) heal() {
 		w.table.supervise()
 	}
 	for _, n := range w.nodes {
-		n.pausedUntil, n.deaf = min(n.pausedUntil, w.now), false
+		n.pausedUntil, n.hungUntil, n.deaf = min(n.pausedUntil, w.now), min(n.hungUntil, w.now), false
 		if !n.up {
 			n.start()
 		}
@@ -349,7 +368,7 @@ func (w *world) complete() bool {
 				return false
 			}
 		}
-		if w.table.absent(&w.table.current[i]) != nil {
+		if w.table.lacks(&w.table.current[i]) != nil {
 			return false
 		}
 	}

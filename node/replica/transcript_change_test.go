@@ -337,20 +337,112 @@ func TestPlannedHandoverWaitsForNoGrant(t *testing.T) {
 	r.nodes[0].core.Step(r.now, &Release{Epoch: 1, To: r.nodes[1].replica})
 	r.settle()
 	require.Empty(t, r.asked(0), "not everything is committed")
-	require.Equal(t, "unavailable", r.get(0, "g", 1), "and yet it is closed")
+	require.Equal(t, "waits", r.get(0, "g", 1), "and yet it is closed")
 	r.put(0, "late", "a", 1, nil)
 	r.nodes[1].unsynced = false
 	r.settle()
-	require.Equal(t, "late: unavailable; w: ok version 2", r.told(0))
+	require.Equal(t, "w: ok version 2", r.told(0))
 	require.Equal(t, []string{"p0 epoch 1 primary n2 in sync {n1 n2 n3} joining {} released for 1"}, r.asked(0))
 
 	next := r.of(2, []int{1, 0, 2}, nil)
 	next.Released = true
 	r.configure(next)
 	r.settle()
+	require.Equal(t, "g: not primary, epoch 2; late: not primary, epoch 2", r.told(0))
 	r.roles("backup primary backup")
 	r.now++
 	require.Equal(t, "allowed", r.get(1, "g", 2), "n2 had granted n1 a lease that would not have run out yet")
+}
+
+// TestSuccessorHearsOfItFromTheOneBefore: the coordinators' word may take a while; the node that asked has it at once. It passes it on
+// once its own promise is durable.
+func TestSuccessorHearsOfItFromTheOneBefore(t *testing.T) {
+	r := mended(t)
+	r.pass(time.Second)
+	r.nodes[0].core.Step(r.now, &Release{Epoch: 1, To: r.nodes[1].replica})
+	r.settle()
+	next := r.of(2, []int{1, 0, 2}, nil)
+	next.Released = true
+	r.nodes[0].unsynced = true
+	r.nodes[0].core.Step(r.now, &Configure{Partitions: []ring.Partition{next}})
+	r.settle()
+	r.roles("backup backup backup")
+	require.EqualValues(t, 1, r.nodes[1].core.partitions[0].config.Epoch)
+	r.nodes[0].unsynced = false
+	r.settle()
+	r.roles("backup primary backup")
+	r.now++
+	require.Equal(t, "allowed", r.get(1, "g", 2), "it knows that the partition was released")
+
+	// Of what others lead a node believes nothing but the coordinators.
+	third := r.of(3, []int{2, 0, 1}, nil)
+	r.nodes[0].core.Step(r.now, &Received{From: r.nodes[1].replica, Boot: 1, Frame: &Frame{Decided: []ring.Partition{third}}})
+	require.EqualValues(t, 2, r.nodes[0].core.partitions[0].config.Epoch)
+}
+
+// TestPrimaryHearsFromABackupThatItHasLeft: a backup that leaves acks nothing more once that is decided, so its primary must not wait
+// for the coordinators to say so.
+func TestPrimaryHearsFromABackupThatItHasLeft(t *testing.T) {
+	r := mended(t)
+	r.pass(time.Second)
+	r.nodes[2].core.Step(r.now, &Leave{})
+	r.settle()
+	require.Equal(t, []string{"p0 epoch 1 primary n1 in sync {n1 n2} joining {n3} for 1"}, r.asked(2))
+	r.configure(r.of(2, []int{0, 1}, []int{2}), 2)
+	r.settle()
+	r.put(0, "w", "a", 2, nil)
+	r.settle()
+	require.Equal(t, "w: ok version 2", r.told(0))
+}
+
+// leadingMany is a node that leads partitions which one other backs.
+func leadingMany(partitions int) (c *Core, other ring.Replica) {
+	c, other = bareCore(), ring.Replica{Node: "other", Store: 77}
+	c.cfg.MinInSync = 1
+	c.Step(c.now, &PeerUp{Peer: other, Boot: 1})
+	for id := range ring.PartitionID(partitions) {
+		p := c.partition(id)
+		p.config = ring.Partition{ID: id, Epoch: 1, Primary: c.cfg.Self, InSync: []ring.Replica{c.cfg.Self, other}}
+		p.role, p.members = rolePrimary, []member{{peer: c.peer(other), inSync: true, knows: true}}
+	}
+	return c, other
+}
+
+// TestLeavingNodeHandsOverInTurn: what is handed over serves nobody for a moment, so not everything is at once.
+func TestLeavingNodeHandsOverInTurn(t *testing.T) {
+	const led = leastLeavingAtOnce * leavingTurns * 2
+	c, other := leadingMany(led)
+	backed := c.partition(led)
+	backed.config = ring.Partition{ID: led, Epoch: 1, Primary: other, InSync: []ring.Replica{c.cfg.Self, other}}
+	c.follow(backed)
+	c.cfg.Replicas = 2
+	c.Step(c.now, &Leave{})
+	turns := 0
+	for ; len(c.Out.Changes) > 0 && c.Out.Changes[0].Desired.ID != led; turns++ {
+		require.Len(t, c.Out.Changes, led/leavingTurns)
+		configure := &Configure{}
+		for _, change := range c.Out.Changes {
+			next := change.Desired.Clone()
+			next.Epoch = 2
+			configure.Partitions = append(configure.Partitions, next)
+		}
+		c.Out.Reset()
+		c.Step(c.now, configure)
+	}
+	require.Equal(t, leavingTurns, turns)
+	require.Len(t, c.Out.Changes, 1, "and in the end it leaves the sets of others")
+}
+
+// TestSlowHandoverKeepsNobodyWaiting: one that does not come to its end.
+func TestSlowHandoverKeepsNobodyWaiting(t *testing.T) {
+	c, _ := leadingMany(leastLeavingAtOnce + 1)
+	c.Step(c.now, &Leave{})
+	require.Len(t, c.Out.Changes, leastLeavingAtOnce)
+	c.Out.Reset()
+	c.Step(c.now.add(leavingSlow-1), &Tick{})
+	require.Empty(t, c.Out.Changes)
+	c.Step(c.now.add(1), &Tick{})
+	require.Len(t, c.Out.Changes, 1)
 }
 
 func TestHandoverThatNobodyDecidesIsTakenBack(t *testing.T) {
@@ -359,7 +451,7 @@ func TestHandoverThatNobodyDecidesIsTakenBack(t *testing.T) {
 	r.settle()
 	require.Equal(t, []string{"p0 epoch 1 primary n2 in sync {n1 n2 n3} joining {} released for 1"}, r.asked(0))
 	r.pass(3500 * time.Millisecond)
-	require.Equal(t, "unavailable", r.get(0, "g", 1), "the handover may have been decided")
+	require.Equal(t, "waits", r.get(0, "g", 1), "the handover may have been decided")
 	asked := r.asked(0)
 	require.Equal(t, "p0 epoch 1 primary n1 in sync {n1 n2 n3} joining {} for 1", asked[len(asked)-1])
 	r.configure(r.of(2, []int{0, 1, 2}, nil))

@@ -191,6 +191,7 @@ func verdict(a *Answer) string {
 	s := [...]string{
 		OK: "ok", NotPrimary: "not primary", Busy: "busy", Unavailable: "unavailable", PreconditionFailed: "precondition failed",
 		OutcomeUnknown: "unknown", TooLate: "too late", Failed: "failed",
+		Conflict: "conflict", IdempotencyMismatch: "mismatch",
 	}[a.Verdict]
 	if a.Verdict == OK || a.Verdict == PreconditionFailed {
 		s += fmt.Sprintf(" version %d", a.Version)
@@ -235,7 +236,7 @@ func TestOpensAtFormation(t *testing.T) {
 	r := newRig(t)
 	require.Equal(t, "not primary", r.get(0, "g", 1), "nothing is known yet")
 	r.configure(r.partition(1, 0), 0) // the others learn of it from n1's first message
-	require.Equal(t, "unavailable", r.get(0, "g", 1), "not open before everybody has the no-op")
+	require.Equal(t, "waits", r.get(0, "g", 1), "not open before everybody has the no-op")
 	r.settle()
 	r.roles("primary backup backup")
 	for i := range r.nodes {
@@ -465,7 +466,9 @@ func TestStaleEpochIsAnsweredWithTheNewConfiguration(t *testing.T) {
 	r.put(1, "u", "a", 3, nil)
 	r.settle()
 	require.Equal(t, "w: not primary, epoch 2", r.told(0))
-	require.Equal(t, "v: not primary, epoch 2; u: not primary", r.told(1))
+	require.Equal(t, "v: not primary, epoch 2", r.told(1))
+	r.pass(heldFor + tickEvery)
+	require.Equal(t, "u: not primary", r.told(1), "nothing has come of the epoch that its sender knows")
 }
 
 func TestDuplicateAndLostFrames(t *testing.T) {

@@ -43,8 +43,10 @@ func (w *workload) install(t *testing.T, s store.Store, id ring.PartitionID) {
 	case !in.finished:
 		require.NoError(t, in.install.Finish())
 		in.finished = true
-	case in.opened && in.to.seq < w.model.partition(id).applied:
+	case in.opened && in.to.seq < w.model.partition(id).applied && in.to.seq > 0:
 		w.giveUp(t, s, id, in) // the partition has gone on
+	case in.opened && w.model.partition(id).endsLike(in.to):
+		w.giveUp(t, s, id, in) // whether it was turned to could not be told from the log's outline
 	case in.opened:
 		delete(w.installs, id)
 		r := entry.Record{
@@ -53,6 +55,9 @@ func (w *workload) install(t *testing.T, s store.Store, id ring.PartitionID) {
 		}
 		w.mu.Lock()
 		w.note(modelRecord{Record: r, to: in.to})
+		if in.to.seq == 0 {
+			w.model.partition(id).applied = 0
+		}
 		w.mu.Unlock()
 		s.Append([]entry.Record{r})
 	}
@@ -66,9 +71,14 @@ func (w *workload) giveUp(t *testing.T, s store.Store, id ring.PartitionID, in *
 	}
 }
 
-// beginInstall makes what a primary may have: something further on than id is.
+// beginInstall makes what a primary may have: something further on than id is. Or it is nothing, and id is to begin anew.
 func (w *workload) beginInstall(t *testing.T, s store.Store, id ring.PartitionID) *installing {
 	p := w.model.partition(id)
+	if w.rng.IntN(5) == 0 {
+		install, err := s.Install(id)
+		require.NoError(t, err)
+		return &installing{install: install, to: &modelSnapshot{}}
+	}
 	in := &installing{to: &modelSnapshot{
 		seq: p.applied + uint64(1+w.rng.IntN(12)), epoch: p.promised, keys: make(map[string]*entry.Entry),
 	}}

@@ -150,7 +150,8 @@ func (w *wreck) check() (err error) {
 			if tried = m.outline(); tried == want {
 				// An entry that was truncated and written again looks the same from afar: only the first one that is
 				// the same in every byte is what was found.
-				if differs = m.check(s); differs == nil {
+				err := m.check(s)
+				if differs = errors.Join(differs, err); err == nil {
 					for _, p := range m {
 						p.applied = p.last() // check did
 					}
@@ -258,7 +259,9 @@ func (w *workload) run(t *testing.T) []*wreck {
 
 func (w *workload) step(t *testing.T, s store.Store) {
 	id := ring.PartitionID(w.rng.IntN(5))
-	switch n := w.rng.IntN(26); {
+	switch n := w.rng.IntN(28); {
+	case n >= 26:
+		w.jump(t, s, id)
 	case n >= 20:
 		w.install(t, s, 1+ring.PartitionID(w.rng.IntN(2)))
 	case n < 10:
@@ -307,8 +310,34 @@ func (w *workload) note(r modelRecord) {
 	w.records = append(w.records, r)
 	w.model.record(r, len(w.records))
 	if r.to != nil {
-		w.applied[r.Partition] = w.model.partition(r.Partition).applied
+		w.applied[r.Partition] = max(w.applied[r.Partition], w.model.partition(r.Partition).applied)
 	}
+}
+
+// jump applies all of a partition's log and lets it go on further up.
+func (w *workload) jump(t *testing.T, s store.Store, id ring.PartitionID) {
+	w.await(len(w.records))
+	w.mu.Lock()
+	p := w.model.partition(id)
+	var batch []store.Applied
+	for p.applied < p.last() {
+		e := new(entry.Entry)
+		require.NoError(t, entry.Decode(p.at(p.applied+1).payload, e))
+		batch = append(batch, store.Applied{Partition: id, Entry: e})
+		p.applied++
+		w.applied[id] = p.applied
+	}
+	w.mu.Unlock()
+	require.NoError(t, s.Apply(batch))
+	w.mu.Lock()
+	keys, err := p.keys()
+	require.NoError(t, err)
+	hybrid, higher := p.hybridAt(p.last())
+	to := &modelSnapshot{seq: p.last() + 1 + uint64(w.rng.IntN(20)), epoch: p.promised, keys: keys, hybrid: hybrid, jumped: true, higher: higher}
+	r := entry.Record{Kind: entry.RecordJump, Partition: id, Seq: to.seq, Epoch: to.epoch, Payload: entry.EncodeJump(p.last())}
+	w.note(modelRecord{Record: r, to: to})
+	w.mu.Unlock()
+	s.Append([]entry.Record{r})
 }
 
 func (w *workload) entries(id ring.PartitionID, n int) []entry.Record {
@@ -359,7 +388,7 @@ func (w *workload) apply(t *testing.T, s store.Store) {
 			require.NoError(t, entry.Decode(p.at(seq).payload, e))
 			batch = append(batch, store.Applied{Partition: id, Entry: e})
 			p.applied = seq
-			w.applied[id] = seq
+			w.applied[id] = max(w.applied[id], seq)
 		}
 	}
 	w.mu.Unlock()

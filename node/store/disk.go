@@ -50,9 +50,10 @@ type disk struct {
 	identity   Identity
 	starts     starts
 
-	flusher flusher
-	space   space
-	ballast ballast
+	flusher   flusher
+	reclaimer reclaimer
+	space     space
+	ballast   ballast
 	// applying is held shared from a batch's commit until `applied` says so, and alone by whoever needs both to agree.
 	applying sync.RWMutex
 	scratch  sync.Pool // *[]byte
@@ -64,8 +65,12 @@ type disk struct {
 	isDirty    [ring.MaxPartitions / 64]uint64
 	dirtyBytes int64                      // applied since the last flush
 	left       []leftGeneration           // to be deleted with the next flush
+	deleted    []void                     // by a flush that is not done yet
+	voids      []void                     // to be compacted
 	snapshots  map[*diskSnapshot]struct{} // open ones
 	retainMore bool
+
+	snapshotCount uint64 // opened so far
 }
 
 var _ Store = (*disk)(nil)
@@ -211,6 +216,7 @@ func (d *disk) start() {
 	d.log.start()
 	d.flusher.done.Add(1)
 	go d.flushLoop()
+	d.startReclaim()
 }
 
 func (d *disk) reportSynced(position Position, err error) {
@@ -259,6 +265,7 @@ func (d *disk) Close() (err error) {
 		}()
 	}
 	d.flusher.close()
+	d.reclaimer.close()
 	d.open.Lock()
 	defer d.open.Unlock()
 	// Always: L then says how far the log went, and a file of it that is lost is missed.

@@ -22,6 +22,7 @@ type diskInstall struct {
 	mu        sync.Mutex // taken after disk.open and before disk.mu
 	batch     *pebble.Batch
 	unflushed int64 // bytes handed to Pebble since a flush was waited for
+	empty     bool  // nothing was added
 	ended     error // why no more can be added; nil while it can
 	key       []byte
 }
@@ -41,7 +42,7 @@ func (d *disk) Install(id ring.PartitionID) (Install, error) {
 	d.mu.Lock()
 	generation := d.partitions.make(id).nextGeneration()
 	d.mu.Unlock()
-	return &diskInstall{disk: d, partition: id, generation: generation}, nil
+	return &diskInstall{disk: d, partition: id, generation: generation, empty: true}, nil
 }
 
 func (n *diskInstall) Generation() uint32 { return n.generation }
@@ -56,6 +57,7 @@ func (n *diskInstall) Add(items []Item) error {
 	if n.ended != nil {
 		return n.ended
 	}
+	n.empty = n.empty && len(items) == 0
 	for i := range items {
 		if err := n.add(&items[i]); err != nil {
 			return err
@@ -127,8 +129,10 @@ func (n *diskInstall) Finish() error {
 	if n.ended != nil {
 		return n.ended
 	}
-	if err := firstError(n.commit(), n.disk.flushData()); err != nil {
-		return err
+	if !n.empty {
+		if err := firstError(n.commit(), n.disk.flushData()); err != nil {
+			return err
+		}
 	}
 	n.ended = errFinished
 	n.disk.mu.Lock()

@@ -22,6 +22,7 @@ type diskSnapshot struct {
 	hybrid     uint64
 	bytes      uint64
 	pin        uint64 // address below which no entry after seq lies
+	number     uint64 // of the snapshots opened
 
 	mu    sync.Mutex // taken after disk.open and before disk.mu
 	db    *pebble.Snapshot
@@ -57,6 +58,8 @@ func (d *disk) beginSnapshot(id ring.PartitionID) *diskSnapshot {
 			s.pin = p.run.at(s.seq + 1).address()
 		}
 	}
+	d.snapshotCount++
+	s.number = d.snapshotCount
 	d.snapshots[s] = struct{}{}
 	return s
 }
@@ -138,6 +141,9 @@ func (s *diskSnapshot) release() error {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
 	delete(s.disk.snapshots, s)
+	if len(s.disk.voids) > 0 {
+		s.disk.reclaimer.wake()
+	}
 	return err
 }
 

@@ -129,6 +129,7 @@ func (d *disk) flush(always bool) error {
 	if err := d.flushData(); err != nil {
 		return err
 	}
+	d.reclaimDeleted()
 	return d.log.drop(keep)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/store"
 	"github.com/kringdb/kring/node/store/storetest"
 )
@@ -119,13 +120,13 @@ func TestFull(t *testing.T) {
 	require.NotZero(t, h.Stats().FreeBytes)
 	q.leave(4<<20 + 512<<10 - 1) // one less than four segments and two write buffers
 	h.Write(5, storetest.Puts(1, 3, 1)...)
-	require.Eventually(t, h.Full, time.Minute, time.Millisecond)
+	await.Until(t, "the store is full", h.Full)
 	h.Write(5, storetest.Puts(4, 6, 1)...) // what is under way still goes through
 	require.NoError(t, h.Flush())
 	asked := q.asked.Load()
-	require.Eventually(t, func() bool { return q.asked.Load() > asked+5 }, time.Minute, time.Millisecond)
+	await.Until(t, "the disk is asked again", func() bool { return q.asked.Load() > asked+5 })
 	q.leave(5 << 20)
-	require.Eventually(t, func() bool { return !h.Full() }, time.Minute, time.Millisecond)
+	await.Until(t, "there is room again", func() bool { return !h.Full() })
 	require.NoError(t, h.Close())
 }
 
@@ -195,7 +196,7 @@ func TestOpenWithNothingFree(t *testing.T) {
 		_, err := q.Stat("node/RESERVE")
 		return err == nil
 	}
-	require.Eventually(t, reserved, time.Minute, time.Millisecond)
+	await.Until(t, "the reserve", reserved)
 	require.False(t, h.Full())
 	require.NoError(t, h.Close())
 }

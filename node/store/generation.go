@@ -49,6 +49,7 @@ func (d *disk) dropLeft(b *pebble.Batch) error {
 		if err := dropGeneration(b, l.partition, l.generation); err != nil {
 			return err
 		}
+		d.deleted = append(d.deleted, void{partition: l.partition, from: l.generation, to: l.generation + 1})
 	}
 	d.left = d.left[:0]
 	return nil
@@ -66,8 +67,13 @@ func dropGeneration(w pebble.Writer, p ring.PartitionID, generation uint32) erro
 }
 
 // sweepGenerations deletes what Open finds under other generations than the current ones: one seek for each generation of
-// each partition.
+// each partition. What was deleted earlier may still take its place on the disk, and is looked for as well (reclaim.go).
 func (d *disk) sweepGenerations() error {
+	for id, p := range d.partitions {
+		if p != nil && p.generation > firstGeneration {
+			d.deleted = append(d.deleted, void{partition: ring.PartitionID(id), from: 0, to: p.generation})
+		}
+	}
 	b := d.db.NewBatch()
 	for _, space := range generationSpaces {
 		if err := d.sweepSpace(b, space); err != nil {
@@ -101,6 +107,7 @@ func (d *disk) sweepSpace(b *pebble.Batch, space byte) error {
 			if err := b.DeleteRange(prefix, end, nil); err != nil {
 				return firstError(dataError(err), iter.Close())
 			}
+			d.deleted = append(d.deleted, void{partition: id, from: generation, to: generation + 1})
 		}
 		valid = iter.SeekGE(end)
 	}
@@ -109,10 +116,16 @@ func (d *disk) sweepSpace(b *pebble.Batch, space byte) error {
 
 // mustFollow takes r into account as record does, with what may be asked of callers but not of an old log.
 func mustFollow[T any](p *partition[T], r *entry.Record, item T) error {
-	if r.Kind == entry.RecordFlip {
+	switch r.Kind {
+	case entry.RecordFlip:
 		if err := p.mayFlip(r.Generation); err != nil {
 			return err
 		}
+	case entry.RecordJump:
+		if err := p.mayJump(); err != nil {
+			return err
+		}
+	default:
 	}
 	return p.record(r, item)
 }

@@ -242,7 +242,7 @@ func (m *memory) Count(id ring.PartitionID) (Copy, error) {
 	}
 	c := Copy{Partition: id}
 	if p := m.partitions.get(id); p != nil {
-		c.Applied = p.applied
+		p.describe(&c)
 	}
 	d := newDigest()
 	for _, key := range slices.Sorted(maps.Keys(m.data[id])) {

@@ -23,6 +23,10 @@ type modelSnapshot struct {
 	seq   uint64
 	epoch ring.Epoch
 	keys  map[string]*entry.Entry // by key, the entry that wrote it; never changed
+	// hybrid is the highest hybrid time up to seq where that was jumped to; elsewhere it is seq, as the workload's entries have it.
+	hybrid uint64
+	jumped bool
+	higher bool // or more: time does not fall where an empty generation begins anew
 }
 
 // modelRecord is a record and, if it is a flip, what it flips to.
@@ -89,6 +93,8 @@ func (m model) record(r modelRecord, position int) {
 		p.entries = p.entries[:min(r.Seq, p.last())-p.base.seq]
 	case entry.RecordFlip:
 		p.generation, p.base, p.entries, p.applied = r.Generation, *r.to, nil, max(p.applied, r.Seq)
+	case entry.RecordJump:
+		p.base, p.entries, p.applied = *r.to, nil, max(p.applied, r.Seq)
 	}
 }
 
@@ -141,7 +147,7 @@ func (m model) check(s *found) error {
 		if r.TrimEpoch != p.epochOf(r.Trim) {
 			return fmt.Errorf("partition %d: trim %d of epoch %v, not %v", r.Partition, r.Trim, r.TrimEpoch, p.epochOf(r.Trim))
 		}
-		if r.HybridTime != r.Applied { // the workload's entries have their seq for a hybrid time
+		if want, atLeast := p.hybridAt(r.Applied); r.HybridTime < want || r.HybridTime > want && !atLeast {
 			return fmt.Errorf("partition %d: hybrid time %d, applied %d", r.Partition, r.HybridTime, r.Applied)
 		}
 		if err := checkEpochs(r, p); err != nil {
@@ -201,20 +207,43 @@ func checkEntries(s store.Store, r entry.Recovered, p *modelPartition) (batch []
 	return batch, nil
 }
 
-// checkData compares the data, all entries applied.
-func (p *modelPartition) checkData(s store.Store, id ring.PartitionID) error {
-	want := maps.Clone(p.base.keys)
-	if want == nil {
-		want = make(map[string]*entry.Entry)
+// hybridAt is the highest hybrid time up to an applied seq, or at least that.
+func (p *modelPartition) hybridAt(applied uint64) (want uint64, atLeast bool) {
+	emptied := p.generation > 1 && p.base.seq == 0
+	if p.base.jumped && applied == p.base.seq {
+		return p.base.hybrid, p.base.higher
+	}
+	return applied, emptied || p.base.higher
+}
+
+// endsLike reports whether the log ends as to does, though it holds other data.
+func (p *modelPartition) endsLike(to *modelSnapshot) bool {
+	return p.last() == to.seq && p.epochOf(to.seq) == to.epoch
+}
+
+// keys is the data, all entries applied.
+func (p *modelPartition) keys() (map[string]*entry.Entry, error) {
+	keys := maps.Clone(p.base.keys)
+	if keys == nil {
+		keys = make(map[string]*entry.Entry)
 	}
 	for i := range p.entries {
 		e := new(entry.Entry)
 		if err := entry.Decode(p.entries[i].payload, e); err != nil {
-			return err
+			return nil, err
 		}
-		if want[string(e.Key)] = e; e.Op != entry.OpPut {
-			delete(want, string(e.Key))
+		if keys[string(e.Key)] = e; e.Op != entry.OpPut {
+			delete(keys, string(e.Key))
 		}
+	}
+	return keys, nil
+}
+
+// checkData compares the data, all entries applied.
+func (p *modelPartition) checkData(s store.Store, id ring.PartitionID) error {
+	want, err := p.keys()
+	if err != nil {
+		return err
 	}
 	for n := range modelKeys {
 		key := fmt.Sprintf("key-%d", n)

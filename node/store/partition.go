@@ -59,6 +59,8 @@ func (p *partition[T]) record(r *entry.Record, item T) error {
 		return nil
 	case entry.RecordFlip:
 		return p.flip(r)
+	case entry.RecordJump:
+		return p.jump(r)
 	case entry.RecordDrop:
 		if p.next == 0 || p.next != r.Generation {
 			return fmt.Errorf("generation %d dropped, which is not open", r.Generation)
@@ -148,6 +150,12 @@ func (p *partition[T]) recovered(id ring.PartitionID) entry.Recovered {
 		Epochs:        append([]entry.EpochStart(nil), p.run.epochs...),
 		HybridTime:    p.hybrid,
 	}
+}
+
+// describe fills in what c says of the log.
+func (p *partition[T]) describe(c *Copy) {
+	c.Applied, c.Last, c.HybridTime = p.applied, p.run.last(), p.hybrid
+	c.LastEpoch = p.run.epochOf(c.Last)
 }
 
 // partitions are found by id without hashing.

@@ -13,6 +13,8 @@ type replayer struct {
 	// orphans are entries that were found without the ones before them: those were repeated further on in the log
 	// (carry.go), these then as well. The highest seq a partition, as far as it was not truncated.
 	orphans map[ring.PartitionID]uint64
+	flushed []partition[location] // as the flushes kept them, by id
+	jumped  []jumped
 }
 
 // recover reads what the flushes kept, and the log from there on.
@@ -32,8 +34,11 @@ func (d *disk) recover() error {
 			p.applied = p.run.trim
 		}
 	}
-	r := replayer{partitions: &d.partitions, orphans: make(map[ring.PartitionID]uint64)}
+	r := replayer{partitions: &d.partitions, orphans: make(map[ring.PartitionID]uint64), flushed: flushed}
 	if err := d.log.recover(meta.first, meta.synced, r.replay); err != nil {
+		return err
+	}
+	if err := d.reapply(r.jumped); err != nil {
 		return err
 	}
 	for i, p := range d.partitions {
@@ -42,7 +47,7 @@ func (d *disk) recover() error {
 		}
 		id := ring.PartitionID(i)
 		if i < len(flushed) && flushed[i].generation == p.generation {
-			p.applied = flushed[i].applied
+			p.applied = max(p.applied, flushed[i].applied)
 		}
 		if known := max(p.applied, r.orphans[id]); known > p.run.last() {
 			return corruptLog(d.log.files.dir, 0, fmt.Sprintf("partition %d had entries to %d and the log ends at %d",
@@ -53,7 +58,8 @@ func (d *disk) recover() error {
 			return err
 		}
 		d.publishGeneration(id, p)
-		if i >= len(flushed) || flushed[i].promised != p.promised || flushed[i].generation != p.generation {
+		if i >= len(flushed) || flushed[i].promised != p.promised || flushed[i].generation != p.generation ||
+			flushed[i].run.trim != p.run.trim {
 			d.markDirty(id) // or the record would go with its segment and leave no M
 		}
 		d.recovered = append(d.recovered, p.recovered(id))
@@ -75,7 +81,7 @@ func (rp *replayer) replay(r *entry.Record, at location) error {
 		}
 		return rp.replayEntry(p, r, at)
 	case entry.RecordTruncate:
-		if r.Generation != p.generation {
+		if r.Generation != p.generation || r.Seq < p.run.trim { // from before a jump
 			return nil
 		}
 		if rp.orphans[r.Partition] > r.Seq {
@@ -96,6 +102,11 @@ func (rp *replayer) replay(r *entry.Record, at location) error {
 		// What opened it need not be kept: that it was flipped to says that it is complete.
 		p.next, p.used = r.Generation, max(p.used, r.Generation)
 		delete(rp.orphans, r.Partition)
+	case entry.RecordJump:
+		if r.Generation != p.generation || r.Seq <= p.run.trim {
+			return nil
+		}
+		return rp.replayJump(p, r)
 	case entry.RecordDrop:
 		if p.next != r.Generation {
 			return nil

@@ -73,7 +73,7 @@ func (d *disk) enqueue(records []entry.Record) Position {
 		switch r.Kind {
 		case entry.RecordEntry:
 			*p.run.at(r.Seq) = at
-		case entry.RecordPromise:
+		case entry.RecordPromise, entry.RecordJump:
 			d.markDirty(r.Partition)
 		case entry.RecordOpen, entry.RecordDrop:
 			d.leave(r.Partition, opened)
@@ -219,7 +219,7 @@ func (d *disk) Count(id ring.PartitionID) (Copy, error) {
 	d.mu.Lock()
 	c := Copy{Partition: id}
 	if p := d.partitions.get(id); p != nil {
-		c.Applied = p.applied
+		p.describe(&c)
 	}
 	d.mu.Unlock()
 	iter, err := d.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})

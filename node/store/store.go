@@ -74,6 +74,10 @@ type Copy struct {
 	Keys      uint64
 	Applied   uint64
 	Digest    uint64 // over all records in key order; equal on equal copies at equal Applied
+
+	Last       uint64     // last entry in the log
+	LastEpoch  ring.Epoch // of that entry; 0: none is known
+	HybridTime uint64     // at least that of every entry applied; 0: none was
 }
 
 // Stats are levels and counts since Open.

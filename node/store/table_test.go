@@ -31,7 +31,9 @@ func TestTableFlipped(t *testing.T) {
 		},
 		"snapshot": func(t *testing.T, h *storetest.Handle) error {
 			s, err := h.Snapshot(5)
-			require.NoError(t, err)
+			if err != nil {
+				return err // a compaction met it first
+			}
 			for {
 				items, err := s.Next(nil, 10_000)
 				if err != nil {

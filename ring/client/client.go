@@ -96,21 +96,35 @@ func newClient(cfg Config) (*Client, error) {
 
 // withdrawMoved has every request that waits at a node sent anew when the table names another primary for its partition: a node
 // that hangs or is cut off might not answer for long, and one that was deposed can answer nothing new. Tables that come
-// while it works are looked at together.
+// while it works are looked at together. One that has released the partition is given time to answer, see batchStream.withdraw.
 func (c *Client) withdrawMoved(ctx context.Context) {
 	var seen *ring.Table
+	again := time.NewTimer(0)
+	defer again.Stop()
+	again.Stop()
 	for {
 		changed := c.watcher.Changed()
 		if t := c.watcher.Table(); t != nil && t != seen {
 			seen = t
-			c.withdrawn.Add(uint64(c.pool.withdraw(t)))
+			c.withdraw(t, again)
 			continue
 		}
 		select {
 		case <-changed:
+		case <-again.C:
+			c.withdraw(seen, again)
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// withdraw has again fire if there is something left that is to be withdrawn later.
+func (c *Client) withdraw(t *ring.Table, again *time.Timer) {
+	count, waits := c.pool.withdraw(t, time.Now())
+	c.withdrawn.Add(uint64(count))
+	if waits {
+		again.Reset(answersWithin / 4)
 	}
 }
 

@@ -107,6 +107,16 @@ func (c *Coordinators) ChangePartitions(
 	return resp, err
 }
 
+// RecoverPartitions makes old copies the whole of partitions that have lost every in-sync one; see CoordinatorService. As with
+// ChangePartitions, after a lost answer the table has the last word.
+func (c *Coordinators) RecoverPartitions(
+	ctx context.Context, req *kringv1.RecoverPartitionsRequest,
+) (*kringv1.RecoverPartitionsResponse, error) {
+	resp, err := failover(ctx, c, api.RecoverPartitions, req, nil)
+	c.name(resp.GetTableVersion())
+	return resp, err
+}
+
 // Locate asks where a key or a partition is.
 func (c *Coordinators) Locate(ctx context.Context, req *kringv1.LocateRequest) (*kringv1.LocateResponse, error) {
 	resp, err := failover(ctx, c, api.Locate, req, nil)

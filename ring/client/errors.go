@@ -35,7 +35,7 @@ var errWithdrawn = kverr.New(kverr.Unavailable, "another node has become primary
 // lostError is for requests whose stream has ended, for whatever reason the node gave.
 func lostError(err error) *kverr.Error {
 	if errors.Is(err, io.EOF) {
-		return kverr.New(kverr.Unavailable, "the node ended the stream")
+		return kverr.New(kverr.Unavailable, "the node ended the stream in good order")
 	}
 	return kverr.Newf(kverr.Unavailable, "the stream to the node broke: %v", kverr.FromGRPC(err))
 }

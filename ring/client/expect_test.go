@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 )
 
@@ -64,7 +65,7 @@ func TestExpectationsAreGivenUp(t *testing.T) {
 	w, tables := watchWith(t, WatcherConfig{ExpectWithin: time.Millisecond}, StaticSeeds(co.address))
 	<-tables
 	w.Expect(1000)
-	eventually(t, "it is given up", func() bool { return w.expecting() == 0 })
+	await.Until(t, "it is given up", func() bool { return w.expecting() == 0 })
 	require.LessOrEqual(t, co.watches.Load(), int64(maxMissed+1))
 	next := led(w.Table(), w.Table().Member("n2"))
 	co.set(next)
@@ -80,7 +81,7 @@ func TestTableOfLeaderlessCoordinators(t *testing.T) {
 	w, tables := watch(t, "", StaticSeeds(a.address, b.address))
 	require.Equal(t, table, <-tables)
 	started := time.Now()
-	eventually(t, "they are asked again", func() bool { return a.watches.Load() >= 7 && b.watches.Load() >= 7 })
+	await.Until(t, "they are asked again", func() bool { return a.watches.Load() >= 7 && b.watches.Load() >= 7 })
 	// Pauses of at least half of 20, 40, 80, 160, 320 and 640 ms lie between seven rounds.
 	require.GreaterOrEqual(t, time.Since(started), 600*time.Millisecond)
 	require.Equal(t, table, w.Table())
@@ -89,7 +90,7 @@ func TestTableOfLeaderlessCoordinators(t *testing.T) {
 	b.leaderless.Store(false)
 	b.set(next)
 	require.Equal(t, next, <-tables)
-	eventually(t, "it stays with the one that has a leader", w.Connected)
+	await.Until(t, "it stays with the one that has a leader", w.Connected)
 }
 
 func TestClusterFromACoordinatorWithALeader(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -190,7 +191,7 @@ func TestCloseEndsPausesBetweenAttempts(t *testing.T) {
 		_, err := c.Put(t.Context(), []byte("k"), nil)
 		ended <- err
 	}()
-	eventually(t, "it pauses", func() bool {
+	await.Until(t, "it pauses", func() bool {
 		one := (*c.pool.nodes.Load())[n.id]
 		return c.Stats().Attempts == 1 && one != nil && one.requests.Load() == 0
 	})
@@ -246,7 +247,7 @@ func TestOpenWaitsForTheClusterToForm(t *testing.T) {
 		c, err = Open(t.Context(), Config{Seeds: StaticSeeds(co.address)})
 		opened <- err
 	}()
-	require.Eventually(t, func() bool { return co.watches.Load() > 0 }, 5*time.Second, time.Millisecond)
+	await.Until(t, "the watch", func() bool { return co.watches.Load() > 0 })
 	co.set(tableOf(2, n))
 	require.NoError(t, <-opened)
 	require.NoError(t, c.Close())

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -30,6 +28,14 @@ func (c *Client) Preferred() []ring.NodeID { return c.preferred.owners(c.Table()
 // Cluster is health and load as the leader of the coordinators sees them.
 func (c *Client) Cluster(ctx context.Context) (*kringv1.GetClusterResponse, error) {
 	return c.coordinators.GetCluster(ctx)
+}
+
+// RecoverPartitions makes old copies the whole of partitions that have lost every in-sync one: what was acknowledged and is not in
+// them is lost. Only a person should ask for it.
+func (c *Client) RecoverPartitions(
+	ctx context.Context, req *kringv1.RecoverPartitionsRequest,
+) (*kringv1.RecoverPartitionsResponse, error) {
+	return c.coordinators.RecoverPartitions(ctx, req)
 }
 
 // preferredCache keeps the preferred nodes of one membership, which cost milliseconds to compute.
@@ -79,15 +85,16 @@ func (c *Client) CountCopies(ctx context.Context, partitions ...ring.PartitionID
 		req.Partitions = append(req.Partitions, uint32(id))
 	}
 	counts := make([]NodeCopies, len(t.Members))
-	var group errgroup.Group
-	group.SetLimit(countCopiesAtOnce)
+	var counting sync.WaitGroup
+	places := make(chan struct{}, countCopiesAtOnce)
 	for i := range t.Members {
-		group.Go(func() error {
+		places <- struct{}{}
+		counting.Go(func() {
+			defer func() { <-places }()
 			counts[i] = c.countCopies(ctx, &t.Members[i], req)
-			return nil
 		})
 	}
-	_ = group.Wait() // each failure stands in its entry
+	counting.Wait()
 	return counts
 }
 

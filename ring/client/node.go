@@ -80,9 +80,12 @@ func (n *node) start(s *batchStream) {
 	n.running.Go(func() { s.run(n.ctx) })
 }
 
-// withdraw gives back what waits here for partitions that t has led by another node, and returns how many that was. See
-// batchStream.withdraw.
-func (n *node) withdraw(t *ring.Table) int { return n.small.withdraw(t) + n.large.withdraw(t) }
+// withdraw gives back what waits here for partitions that t has led by another node; see batchStream.withdraw.
+func (n *node) withdraw(t *ring.Table, now time.Time) (count int, waits bool) {
+	small, smallWaits := n.small.withdraw(t, now)
+	large, largeWaits := n.large.withdraw(t, now)
+	return small + large, smallWaits || largeWaits
+}
 
 // admit makes room for a request of so many bytes, or says that there is none. With success, release must follow.
 func (n *node) admit(bytes int) *kverr.Error {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -58,7 +59,7 @@ func (p *pool) node(m *ring.Member) (*node, *kverr.Error) {
 	if err != nil {
 		return nil, kverr.New(kverr.Unavailable, err.Error())
 	}
-	n.withdraw(p.newest)
+	n.withdraw(p.newest, time.Now())
 	p.replace(m.Node, n)
 	return n, nil
 }
@@ -78,17 +79,17 @@ func (p *pool) reconcile(t *ring.Table) {
 	}
 }
 
-// withdraw gives back the requests that wait at a node for a partition which t has led by another, and returns how many.
-func (p *pool) withdraw(t *ring.Table) int {
+// withdraw gives back the requests that wait at a node for a partition which t has led by another; see batchStream.withdraw.
+func (p *pool) withdraw(t *ring.Table, now time.Time) (count int, waits bool) {
 	p.mu.Lock()
 	p.newest = t
 	nodes := *p.nodes.Load()
 	p.mu.Unlock()
-	count := 0
 	for _, n := range nodes {
-		count += n.withdraw(t)
+		back, left := n.withdraw(t, now)
+		count, waits = count+back, waits || left
 	}
-	return count
+	return count, waits
 }
 
 // replace puts n in id's place, nil for nobody, and closes who was there. Called with mu held.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -26,11 +27,6 @@ func (g *gate) handle(r *kringv1.Request) (*kringv1.Response, error) {
 	g.arrived.Add(1)
 	<-g.opened
 	return echo(r)
-}
-
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	require.Eventually(t, f, 10*time.Second, time.Millisecond, what)
 }
 
 func TestTenThousandCallersAreBounded(t *testing.T) {
@@ -54,7 +50,7 @@ func TestTenThousandCallersAreBounded(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "all past the bound are refused at once", func() bool { return busy.Load() == callers-limit })
+	await.Until(t, "all past the bound are refused at once", func() bool { return busy.Load() == callers-limit })
 	require.LessOrEqual(t, runtime.NumGoroutine(), before+limit+50, "a request costs no goroutine but its caller's")
 	require.Equal(t, limit, c.Stats().InFlight)
 	close(g.opened)
@@ -107,7 +103,7 @@ func TestCallersThatLeaveAtAnyTime(t *testing.T) {
 	}
 	running.Wait()
 	s := (*c.pool.nodes.Load())["n1"].small
-	eventually(t, "abandoned requests are forgotten when answered", func() bool {
+	await.Until(t, "abandoned requests are forgotten when answered", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return len(s.onWire) == 0 && s.wireBytes == 0 && s.queue.empty()
@@ -163,7 +159,7 @@ func TestNodeRestartedOnTheSameAddress(t *testing.T) {
 	again := startNodeAt(t, "n1", n.address, echo)
 	// Nothing was on its way when the node stopped, so nothing is unknown.
 	s := (*c.pool.nodes.Load())["n1"].small
-	eventually(t, "the broken stream is noticed", func() bool {
+	await.Until(t, "the broken stream is noticed", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.broken
@@ -183,7 +179,7 @@ func TestGracefulStopLetsRequestsEnd(t *testing.T) {
 		_, err := c.Put(t.Context(), []byte("k"), nil)
 		ended <- err
 	}()
-	eventually(t, "the request is at the node", func() bool { return g.arrived.Load() == 1 })
+	await.Until(t, "the request is at the node", func() bool { return g.arrived.Load() == 1 })
 	var stopping sync.WaitGroup
 	stopping.Go(n.server.GracefulStop) // says GOAWAY, and waits for the stream
 	defer stopping.Wait()
@@ -202,16 +198,39 @@ func TestNodeThatMovesToAnotherAddress(t *testing.T) {
 	n.handle(silent) // whatever still goes to the old address is not answered
 	next := tableOf(2, elsewhere)
 	co.set(next)
-	eventually(t, "the table arrives", func() bool { return c.Table().Version == 2 })
+	await.Until(t, "the table arrives", func() bool { return c.Table().Version == 2 })
 	_, err = c.Put(t.Context(), []byte("k"), nil)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, elsewhere.streams.Load())
-	eventually(t, "the old connection is closed", func() bool { return before.ctx.Err() != nil })
+	await.Until(t, "the old connection is closed", func() bool { return before.ctx.Err() != nil })
 
 	// Who still has the old table is sent to the new address as well.
 	after, kerr := c.pool.node(&ring.Member{Node: "n1", Address: n.address})
 	require.Nil(t, kerr)
 	require.Equal(t, elsewhere.address, after.address)
+}
+
+// TestRequestThatMeetsANodeThatHasMoved: who had chosen the connection before it was closed tries the new address, and is not told that
+// the client was closed.
+func TestRequestThatMeetsANodeThatHasMoved(t *testing.T) {
+	c, _, co := cluster(t, Config{}, echo)
+	_, err := c.Get(t.Context(), []byte("k"))
+	require.NoError(t, err)
+	chosen := (*c.pool.nodes.Load())["n1"]
+	co.set(tableOf(2, startNode(t, "n1", echo)))
+	await.Until(t, "the connection is closed", func() bool { return chosen.ctx.Err() != nil })
+	chosen.running.Wait()
+
+	q := call{op: kringv1.Op_OP_GET, key: []byte("k")}
+	w := getWaiter()
+	defer putWaiter(w)
+	w.deadline = time.Now().Add(time.Minute)
+	c.fill(w, &q)
+	chosen.do(t.Context(), w, nil)
+	o := judge(w)
+	requireCode(t, kverr.Unavailable, o.err)
+	require.False(t, o.sent)
+	require.Equal(t, again, q.judgeRetry(&o))
 }
 
 func TestRequestsUnderWayToANodeThatMovesAreTriedThere(t *testing.T) {
@@ -237,7 +256,7 @@ func TestRemovedMemberIsLetGo(t *testing.T) {
 	gone := (*c.pool.nodes.Load())["n2"]
 	alone := led(led(both, both.Member("n1")), both.Member("n1")).WithoutMember(9, "n2")
 	co.set(alone)
-	eventually(t, "its connection is closed", func() bool { return gone.ctx.Err() != nil })
+	await.Until(t, "its connection is closed", func() bool { return gone.ctx.Err() != nil })
 	v, err := c.Get(t.Context(), []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, ring.NodeID("n1"), v.Node)
@@ -249,7 +268,7 @@ func TestRemovedMemberIsLetGo(t *testing.T) {
 func TestNodeThatIsAwayIsTriedUntilTheDeadline(t *testing.T) {
 	c, n, _ := cluster(t, Config{}, echo)
 	n.server.Stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // enough to be refused on a busy machine
 	defer cancel()
 	_, err := c.Put(ctx, []byte("k"), nil)
 	e := requireCode(t, kverr.Unavailable, err)

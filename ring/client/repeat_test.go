@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -168,7 +169,7 @@ func TestHungPrimaryIsLeftForTheNewOne(t *testing.T) {
 			results <- r
 		}()
 	}
-	eventually(t, "all are at the node or on the way", func() bool {
+	await.Until(t, "all are at the node or on the way", func() bool {
 		return arrived.Load() > 0 && c.Stats().Attempts == callers
 	})
 	co.set(second)
@@ -188,23 +189,27 @@ func TestWithdrawTakesOnlyWhatLeadsElsewhere(t *testing.T) {
 	table := tableOf(1, n1, n2)
 	table = led(table, table.Member("n1"))
 	s := newScript(t)
-	s.stream.withdraw(table)
+	withdrawn := func(t *ring.Table) int {
+		count, _ := s.stream.withdraw(t, time.Now())
+		return count
+	}
+	withdrawn(table)
 	moves, stays := s.sendTo(t, "a", &table.Partitions[0]), s.sendTo(t, "b", &table.Partitions[1])
 	one := s.next()
 	frame := <-one.frames
 	for len(frame.GetRequests()) < 2 {
 		frame.Requests = append(frame.GetRequests(), (<-one.frames).GetRequests()...)
 	}
-	require.Zero(t, s.stream.withdraw(table), "nothing has changed")
+	require.Zero(t, withdrawn(table), "nothing has changed")
 
 	next := *table
 	next.Partitions = append([]ring.Partition(nil), table.Partitions...)
 	for i := range next.Partitions {
 		next.Partitions[i].Epoch = next.Partitions[i].Epoch.Next()
 	}
-	require.Zero(t, s.stream.withdraw(&next), "a newer epoch of the same primary: it answers, and knows the request")
+	require.Zero(t, withdrawn(&next), "a newer epoch of the same primary: it answers, and knows the request")
 	next.Partitions[0].Primary = table.Member("n2").Replica()
-	require.Equal(t, 1, s.stream.withdraw(&next))
+	require.Equal(t, 1, withdrawn(&next))
 	moves.requireFailed(t, kverr.Unavailable, true)
 	require.Same(t, errWithdrawn, moves.w.err)
 
@@ -219,6 +224,100 @@ func TestWithdrawTakesOnlyWhatLeadsElsewhere(t *testing.T) {
 	stays.requireAnswered(t)
 	require.Zero(t, s.known())
 	require.Empty(t, moves.w.done)
+}
+
+// TestReleasedPartitionIsAnsweredByTheOldPrimary: a node that has handed a partition over is waited for, since its answer leaves no
+// doubt, but not for ever.
+func TestReleasedPartitionIsAnsweredByTheOldPrimary(t *testing.T) {
+	n1, n2 := &fakeNode{id: "n1"}, &fakeNode{id: "n2"}
+	table := tableOf(1, n1, n2)
+	table = led(table, table.Member("n1"))
+	s := newScript(t)
+	a := s.sendTo(t, "a", &table.Partitions[0])
+	one := s.next()
+	frame := <-one.frames
+	b := s.sendTo(t, "b", &table.Partitions[0])
+	<-one.frames
+
+	moved := led(table, table.Member("n2"))
+	moved.Partitions[0].Released = true
+	now := time.Now()
+	count, waits := s.stream.withdraw(moved, now)
+	require.Zero(t, count)
+	require.True(t, waits)
+	one.answer(frame.GetRequests()...)
+	a.requireAnswered(t)
+
+	// The next epoch does not say any more that the one before was released.
+	later := led(moved, table.Member("n2"))
+	later.Partitions[0].Released = false
+	count, waits = s.stream.withdraw(later, now.Add(answersWithin-1))
+	require.Zero(t, count)
+	require.True(t, waits)
+	count, waits = s.stream.withdraw(later, now.Add(answersWithin))
+	require.Equal(t, 1, count)
+	require.False(t, waits)
+	b.requireFailed(t, kverr.Unavailable, true)
+}
+
+// TestHandoverLeavesNoDoubt: what was on the wire when its partition was handed over, and is refused then, is no repeat: it carries
+// what is known by now.
+func TestHandoverLeavesNoDoubt(t *testing.T) {
+	n1, n2, first, second := moved(t)
+	for i := range second.Partitions {
+		second.Partitions[i].Released = true
+	}
+	arrived, release := make(chan struct{}), make(chan struct{})
+	n1.handle(func(*kringv1.Request) (*kringv1.Response, error) {
+		close(arrived)
+		<-release
+		return answered(kverr.NotPrimary, 9), nil
+	})
+	h, seen := recorded(echo)
+	n2.handle(h)
+	co := startCoordinator(t, first)
+	c := open(t, Config{Timeout: time.Hour}, co)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Put(t.Context(), []byte("k"), nil)
+		ended <- err
+	}()
+	<-arrived
+	co.set(second)
+	await.Until(t, "the client knows of the new primary", func() bool { return c.Table().Version == second.Version })
+	close(release)
+	require.NoError(t, <-ended)
+	require.EqualValues(t, 9, (<-seen).GetKnownCommitted())
+	require.Zero(t, c.Stats().Withdrawn)
+}
+
+// TestReleasedPrimaryThatHangsIsLeft: one that released the partition and does not answer all the same.
+func TestReleasedPrimaryThatHangsIsLeft(t *testing.T) {
+	n1, n2, first, second := moved(t)
+	for i := range second.Partitions {
+		second.Partitions[i].Released = true
+	}
+	arrived, release := make(chan struct{}), make(chan struct{})
+	n1.handle(func(*kringv1.Request) (*kringv1.Response, error) {
+		close(arrived)
+		<-release
+		return answered(kverr.NotPrimary, 9), nil
+	})
+	defer close(release)
+	h, seen := recorded(echo)
+	n2.handle(h)
+	co := startCoordinator(t, first)
+	c := open(t, Config{Timeout: time.Hour}, co)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Put(t.Context(), []byte("k"), nil)
+		ended <- err
+	}()
+	<-arrived
+	co.set(second)
+	require.NoError(t, <-ended)
+	require.Zero(t, (<-seen).GetKnownCommitted(), "in doubt")
+	require.EqualValues(t, 1, c.Stats().Withdrawn)
 }
 
 // TestSilentNodeIsLeft: with no answers and no sign of life the stream fails what it carries, and refuses until there is one.
@@ -239,7 +338,7 @@ func TestSilentNodeIsLeft(t *testing.T) {
 	slow := s.send(t, "slow")
 	one := s.next()
 	frame := <-one.frames
-	eventually(t, "it is asked again and again", func() bool { return asked.Load() > 3 })
+	await.Until(t, "it is asked again and again", func() bool { return asked.Load() > 3 })
 	one.answer(frame.GetRequests()...) // slow is not silent
 	slow.requireAnswered(t)
 
@@ -249,7 +348,7 @@ func TestSilentNodeIsLeft(t *testing.T) {
 	lost.requireFailed(t, kverr.Unavailable, true)
 	require.Same(t, errSilent, lost.w.err)
 	refused := &waiter{done: make(chan struct{}, 1), deadline: time.Now().Add(time.Minute)}
-	eventually(t, "what comes is refused as unsent", func() bool {
+	await.Until(t, "what comes is refused as unsent", func() bool {
 		s.stream.mu.Lock()
 		defer s.stream.mu.Unlock()
 		return s.stream.refusing != nil
@@ -259,7 +358,7 @@ func TestSilentNodeIsLeft(t *testing.T) {
 	require.False(t, refused.sent)
 
 	hangs.Store(false)
-	eventually(t, "it is taken back", func() bool {
+	await.Until(t, "it is taken back", func() bool {
 		s.stream.mu.Lock()
 		defer s.stream.mu.Unlock()
 		return s.stream.refusing == nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -191,10 +192,10 @@ func TestCancelBetweenAttempts(t *testing.T) {
 		_, err := c.Put(ctx, []byte("k"), nil)
 		ended <- err
 	}()
-	require.Eventually(t, func() bool {
+	await.Until(t, "the pause after the first answer", func() bool {
 		n := (*c.pool.nodes.Load())["n1"]
 		return c.Stats().Attempts == 1 && n != nil && n.requests.Load() == 0 // answered: it pauses now
-	}, 5*time.Second, time.Millisecond)
+	})
 	cancel()
 	e := requireCode(t, kverr.Canceled, <-ended)
 	require.Contains(t, e.Message, "full")

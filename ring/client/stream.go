@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -37,8 +38,9 @@ const (
 //  3. The receiver finds each answer's waiter and wakes its caller.
 //
 // It opens at the first request and again after a failure, as long as there is something to send. When it breaks, what was in
-// frames fails as sent; what was queued goes out on the next stream, or fails as unsent if that does not open. A stream whose far
-// end hangs is broken here, see watch; requests for partitions that the table has moved elsewhere are given back, see withdraw.
+// frames fails as sent; what was queued goes out on the next stream, or fails as unsent if that does not open. A node that ends it
+// in good order (io.EOF) has answered all that it took: then what is unanswered fails as unsent too. A stream whose far end hangs
+// is broken here, see watch; requests for partitions that the table has moved elsewhere are given back, see withdraw.
 type batchStream struct {
 	node   ring.NodeID
 	open   func(context.Context) (grpc.BidiStreamingClient[kringv1.BatchRequest, kringv1.BatchResponse], error)
@@ -69,8 +71,9 @@ type batchStream struct {
 // wireEntry is a request that was sent and not answered. waiter is nil when its caller has left: the node still works on it,
 // so it counts until it is answered.
 type wireEntry struct {
-	waiter *waiter
-	bytes  int
+	waiter   *waiter
+	bytes    int
+	released time.Time // when the table was seen to say that the node has released its partition; zero: it was not
 }
 
 func newBatchStream(node ring.NodeID, conn grpc.ClientConnInterface, silent time.Duration, frames *atomic.Uint64) *batchStream {
@@ -109,7 +112,7 @@ func (s *batchStream) run(ctx context.Context) {
 		}
 		s.accept()
 	}
-	s.refuse(errClosed)
+	s.refuse(errMoved)
 }
 
 // awaitWork sleeps until something is queued, and reports whether ctx is alive.
@@ -161,7 +164,8 @@ func (s *batchStream) session(ctx context.Context) (answered bool, err error) {
 	s.send(ctx, stream)
 	cancel()
 	// The receiver's error says why the stream ended; the sender only learns that it did.
-	lost := lostError(<-received)
+	ended := <-received
+	lost, sent := lostError(ended), !errors.Is(ended, io.EOF)
 	watching.Wait()
 	switch {
 	case closed.Err() != nil:
@@ -169,7 +173,7 @@ func (s *batchStream) session(ctx context.Context) (answered bool, err error) {
 	case hangs:
 		answered, lost = false, errSilent
 	}
-	s.failOnWire(lost)
+	s.failOnWire(lost, sent)
 	return answered, lost
 }
 
@@ -306,7 +310,7 @@ func (s *batchStream) gather() int {
 		w.state, w.id = waiterOnWire, s.lastID
 		w.request.Id = s.lastID
 		w.request.TimeoutMillis = timeoutMillis(w.deadline.Sub(now))
-		s.onWire[w.id] = wireEntry{w, w.bytes}
+		s.onWire[w.id] = wireEntry{waiter: w, bytes: w.bytes}
 		s.wireBytes += w.bytes
 		bytes += w.bytes
 		s.frame.Requests = append(s.frame.Requests, &w.request)

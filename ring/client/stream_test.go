@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/proto/codec"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
@@ -141,7 +143,7 @@ func (s *script) sendTo(t *testing.T, key string, p *ring.Partition) *sending {
 		s.stream.do(ctx, w, nil)
 		close(q.ended)
 	}()
-	require.Eventually(t, func() bool { return s.known() > before }, 5*time.Second, 100*time.Microsecond)
+	await.Until(t, "the requests are known", func() bool { return s.known() > before })
 	return q
 }
 
@@ -175,7 +177,7 @@ func TestFrameGathersWhatWaits(t *testing.T) {
 	a := s.send(t, "a")
 	one := s.next()
 	// The sender now holds a frame with a alone, which nobody takes: b and c wait, and go together.
-	require.Eventually(t, func() bool { return s.stream.through.Load() == 1 }, 5*time.Second, 100*time.Microsecond)
+	await.Until(t, "one is through", func() bool { return s.stream.through.Load() == 1 })
 	b, c := s.send(t, "b"), s.send(t, "c")
 	first := <-one.frames
 	require.Len(t, first.GetRequests(), 1)
@@ -203,7 +205,7 @@ func TestBrokenStreamFailsWhatWasSentAndKeepsWhatWaits(t *testing.T) {
 	sent := s.send(t, "sent")
 	<-one.frames
 	taken := s.send(t, "taken") // into a frame that is being sent when the stream breaks
-	require.Eventually(t, func() bool { return s.stream.through.Load() == 3 }, 5*time.Second, 100*time.Microsecond)
+	await.Until(t, "three are through", func() bool { return s.stream.through.Load() == 3 })
 	waiting := s.send(t, "waiting")
 	one.broken <- errors.New("cut")
 	sent.requireFailed(t, kverr.Unavailable, true)
@@ -216,6 +218,34 @@ func TestBrokenStreamFailsWhatWasSentAndKeepsWhatWaits(t *testing.T) {
 	waiting.requireAnswered(t)
 }
 
+// TestStreamEndedInGoodOrder: the node has answered all that it took, so what is unanswered has not happened.
+func TestStreamEndedInGoodOrder(t *testing.T) {
+	s := newScript(t)
+	answered, unanswered := s.send(t, "answered"), s.send(t, "unanswered")
+	one := s.next()
+	frame := <-one.frames
+	for len(frame.GetRequests()) < 2 {
+		frame.Requests = append(frame.GetRequests(), (<-one.frames).GetRequests()...)
+	}
+	one.answer(frame.GetRequests()[0])
+	answered.requireAnswered(t)
+	one.broken <- io.EOF
+	unanswered.requireFailed(t, kverr.Unavailable, false)
+}
+
+// TestClosedStreamSendsCallersOn: who still holds a node that has moved to another address is to try again, not to give up.
+func TestClosedStreamSendsCallersOn(t *testing.T) {
+	var frames atomic.Uint64
+	s := newBatchStream("n1", nil, time.Minute, &frames)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.run(ctx)
+	late := &waiter{done: make(chan struct{}, 1), deadline: time.Now().Add(time.Minute)}
+	s.do(t.Context(), late, nil)
+	require.Same(t, errMoved, late.err)
+	require.False(t, late.sent)
+}
+
 func TestStreamThatDoesNotOpenFailsWhatWaitsAsUnsent(t *testing.T) {
 	s := newScript(t)
 	a := s.send(t, "a")
@@ -224,11 +254,11 @@ func TestStreamThatDoesNotOpenFailsWhatWaitsAsUnsent(t *testing.T) {
 	require.Positive(t, a.w.err.RetryAfter)
 
 	// After the pause it opens again.
-	require.Eventually(t, func() bool {
+	await.Until(t, "it may be opened again", func() bool {
 		s.stream.mu.Lock()
 		defer s.stream.mu.Unlock()
 		return s.stream.refusing == nil
-	}, 5*time.Second, 100*time.Microsecond)
+	})
 	b := s.send(t, "b")
 	one := s.next()
 	one.answer((<-one.frames).GetRequests()...)
@@ -242,6 +272,11 @@ func TestIdleStreamThatBreaksIsOpenedForTheNextRequest(t *testing.T) {
 	one.answer((<-one.frames).GetRequests()...)
 	a.requireAnswered(t)
 	one.broken <- errors.New("restarted")
+	await.Until(t, "the end is noticed", func() bool {
+		s.stream.mu.Lock()
+		defer s.stream.mu.Unlock()
+		return s.stream.broken
+	})
 	b := s.send(t, "b") // must not go into the broken stream
 	two := s.next()
 	two.answer((<-two.frames).GetRequests()...)

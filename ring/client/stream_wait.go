@@ -53,7 +53,7 @@ func (s *batchStream) leave(w *waiter, err *kverr.Error) {
 		s.queue.remove(w)
 		w.sent = false
 	case waiterOnWire:
-		s.onWire[w.id] = wireEntry{nil, w.bytes}
+		s.onWire[w.id] = wireEntry{bytes: w.bytes}
 		w.sent = true
 	}
 	w.state, w.err = waiterIdle, err
@@ -70,13 +70,13 @@ func (s *batchStream) awaitEncoded() {
 	s.encoding.Unlock() //nolint:gocritic,staticcheck // a barrier, not a critical section
 }
 
-// failOnWire fails what was in frames.
-func (s *batchStream) failOnWire(err *kverr.Error) {
+// failOnWire fails what was in frames; sent means that it may have had an effect.
+func (s *batchStream) failOnWire(err *kverr.Error, sent bool) {
 	var ready []*waiter
 	s.mu.Lock()
 	for id, e := range s.onWire {
 		if w := e.waiter; w != nil {
-			w.err, w.sent, w.state = err, true, waiterDone
+			w.err, w.sent, w.state = err, sent, waiterDone
 			ready = append(ready, w)
 		}
 		delete(s.onWire, id)
@@ -86,9 +86,16 @@ func (s *batchStream) failOnWire(err *kverr.Error) {
 	wakeAll(ready)
 }
 
+// answersWithin is how long a request on the wire is left to a node that has released its partition. Such a node lives, and answers at
+// once; one that has just been stopped hard keeps callers waiting for so long.
+const answersWithin = 500 * time.Millisecond
+
 // withdraw gives the waiters for partitions that t has led by another node back to their callers, to be sent again, and refuses
 // such until it is given another table; what the node may still answer to them is for nobody. It returns how many it gave back.
-func (s *batchStream) withdraw(t *ring.Table) int {
+//
+// What is on the wire to a node that has released its partition is left there for a while, and waits reports that there is such:
+// to take it back would only put it in doubt, while the node's answer, be it that it is done or that it was not taken, settles it.
+func (s *batchStream) withdraw(t *ring.Table, now time.Time) (count int, waits bool) {
 	var ready []*waiter
 	back := func(w *waiter, sent bool) {
 		w.err, w.sent, w.state = errWithdrawn, sent, waiterDone
@@ -105,8 +112,13 @@ func (s *batchStream) withdraw(t *ring.Table) int {
 		w = next
 	}
 	for id, e := range s.onWire {
-		if e.waiter != nil && s.elsewhere(e.waiter) {
-			s.onWire[id] = wireEntry{nil, e.bytes}
+		switch {
+		case e.waiter == nil || !s.elsewhere(e.waiter):
+		case s.answersYet(&e, now):
+			s.onWire[id] = e
+			waits = true
+		default:
+			s.onWire[id] = wireEntry{bytes: e.bytes}
 			back(e.waiter, true)
 		}
 	}
@@ -115,7 +127,19 @@ func (s *batchStream) withdraw(t *ring.Table) int {
 		s.awaitEncoded()
 		wakeAll(ready)
 	}
-	return len(ready)
+	return len(ready), waits
+}
+
+// answersYet reports whether the node that e went to is still to be waited for, although its partition is led elsewhere. Once
+// released, it stays so in later epochs, which do not say it any more. Called with mu held.
+func (s *batchStream) answersYet(e *wireEntry, now time.Time) bool {
+	if e.released.IsZero() {
+		if !s.table.Partition(ring.PartitionID(e.waiter.request.GetPartition())).Released {
+			return false
+		}
+		e.released = now
+	}
+	return now.Sub(e.released) < answersWithin
 }
 
 // elsewhere reports whether w was routed here by an older configuration than one that names another primary. Called with mu held.

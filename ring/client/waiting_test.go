@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -52,7 +53,7 @@ func TestRequestsThatWaitForADeadNodeAreBounded(t *testing.T) {
 	}
 
 	wait(keysOf(table, "n1", places/2))
-	require.Eventually(t, settled(places/2), 5*time.Second, time.Millisecond)
+	await.Until(t, "half of the places are taken", settled(places/2))
 	for i, key := range keysOf(table, "n1", 20) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		_, err := c.Put(ctx, key, nil)
@@ -70,7 +71,7 @@ func TestRequestsThatWaitForADeadNodeAreBounded(t *testing.T) {
 
 	// The other half is for other nodes.
 	wait(keysOf(table, "n3", places/2))
-	require.Eventually(t, settled(places), 5*time.Second, time.Millisecond)
+	await.Until(t, "all places are taken", settled(places))
 	_, err := c.Get(t.Context(), keysOf(table, "n3", 1)[0])
 	requireCode(t, kverr.Busy, err)
 
@@ -95,7 +96,7 @@ func TestPlacesAreKeptBetweenAttempts(t *testing.T) {
 		}
 		first <- v
 	}()
-	require.Eventually(t, func() bool { return c.Stats().Waiting == 1 }, 5*time.Second, time.Millisecond)
+	await.Until(t, "one waits", func() bool { return c.Stats().Waiting == 1 })
 	for !t.Failed() && c.Stats().Attempts < c.Stats().WaitRefused+6 { // until the first has come back some times
 		_, err := c.Get(t.Context(), []byte("k"))
 		requireCode(t, kverr.Unavailable, err)
@@ -127,7 +128,7 @@ func TestInDoubtWaitsWithoutAPlace(t *testing.T) {
 		_, err := c.Get(ctx, []byte("k"))
 		ended <- err
 	}()
-	require.Eventually(t, func() bool { return c.Stats().Waiting == 1 }, 5*time.Second, time.Millisecond)
+	await.Until(t, "one waits", func() bool { return c.Stats().Waiting == 1 })
 
 	n.handle(failing(3, kverr.OutcomeUnknown))
 	res, err := c.Put(t.Context(), []byte("k"), nil)

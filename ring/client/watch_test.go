@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kringdb/kring/internal/await"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
@@ -110,8 +111,8 @@ func TestWatcherNeverGoesBack(t *testing.T) {
 	seeds = []string{behind.address}
 	mu.Unlock()
 	ahead.server.Stop()
-	eventually(t, "it follows the one that is behind", w.Connected)
-	eventually(t, "the one behind has sent its table", func() bool { return behind.watches.Load() > 0 })
+	await.Until(t, "it follows the one that is behind", w.Connected)
+	await.Until(t, "the one behind has sent its table", func() bool { return behind.watches.Load() > 0 })
 	// Its changes build on its own table; nothing is published until it overtakes.
 	behind.set(second)
 	behind.set(third)
@@ -125,7 +126,7 @@ func TestWatcherRefusesStrangers(t *testing.T) {
 	other.Settings.ClusterID = "other"
 	stranger := startCoordinator(t, other)
 	w, _ := watch(t, "test", StaticSeeds(stranger.address))
-	eventually(t, "it says so", func() bool { return kverr.CodeOf(w.Err()) == kverr.WrongCluster })
+	await.Until(t, "it says so", func() bool { return kverr.CodeOf(w.Err()) == kverr.WrongCluster })
 	require.Nil(t, w.Table())
 
 	// One of several is passed over; a cluster that is just being formed is a stranger as well once a table is held.
@@ -199,6 +200,6 @@ func TestWatcherConfig(t *testing.T) {
 	_, err := NewWatcher(WatcherConfig{})
 	require.ErrorContains(t, err, "NewCoordinators")
 	w, _ := watch(t, "", StaticSeeds())
-	eventually(t, "an empty list of seeds is said to be one", func() bool { return w.Err() != nil })
+	await.Until(t, "an empty list of seeds is said to be one", func() bool { return w.Err() != nil })
 	require.Equal(t, kverr.Name(kverr.Unavailable), kverr.Name(kverr.CodeOf(w.Err())), fmt.Sprint(w.Err()))
 }

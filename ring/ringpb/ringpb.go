@@ -31,6 +31,7 @@ func FromPartition(p *ring.Partition) *kringv1.Partition {
 		InSync:   fromReplicas(p.InSync),
 		Joining:  fromReplicas(p.Joining),
 		Released: p.Released,
+		SeqFloor: p.SeqFloor,
 	}
 }
 
@@ -43,6 +44,7 @@ func ToPartition(p *kringv1.Partition) ring.Partition {
 		InSync:   toReplicas(p.GetInSync()),
 		Joining:  toReplicas(p.GetJoining()),
 		Released: p.GetReleased(),
+		SeqFloor: p.GetSeqFloor(),
 	}
 }
 

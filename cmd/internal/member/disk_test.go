@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/kringdb/kring/cmd/internal/admin"
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/node/store"
 	"github.com/kringdb/kring/ring"
@@ -28,8 +29,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-const within30s = 30 * time.Second
 
 const loopback = "127.0.0.1:0"
 
@@ -102,7 +101,7 @@ func newTestCluster(t *testing.T, fs map[string]vfs.FS) *testCluster {
 	for _, id := range []string{"n1", "n2", "n3"} {
 		c.start(id)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), within30s)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	c.client, err = client.Open(ctx, client.Config{
 		Timeout: time.Minute, Seeds: client.StaticSeeds(coordinator.GRPC()), Logger: slog.New(slog.DiscardHandler), DialOptions: plainText(),
@@ -134,7 +133,7 @@ func (c *testCluster) store(id string) ring.StoreID {
 // healthy waits until all copies are in sync and alike, reading all the while.
 func (c *testCluster) healthy() {
 	c.t.Helper()
-	require.Eventually(c.t, func() bool {
+	await.Until(c.t, "all copies are in sync and alike", func() bool {
 		c.check()
 		t := c.client.Table()
 		for i := range t.Partitions {
@@ -149,7 +148,7 @@ func (c *testCluster) healthy() {
 			}
 		}
 		return c.copiesAgree()
-	}, within30s, 10*time.Millisecond)
+	})
 }
 
 func (c *testCluster) copiesAgree() bool {
@@ -172,13 +171,13 @@ func (c *testCluster) copiesAgree() bool {
 // damage waits until a node's data are in tables, and flips a bit in every few KiB of them.
 func (c *testCluster) damage(id string) {
 	c.t.Helper()
-	require.Eventually(c.t, func() bool {
+	await.Until(c.t, "the data of "+id+" are in tables", func() bool {
 		tables, bytes := c.tables(id), 0
 		for _, b := range tables {
 			bytes += len(b)
 		}
 		return bytes > testKeys*testValueBytes
-	}, within30s, 10*time.Millisecond)
+	})
 	for name, b := range c.tables(id) {
 		f, err := os.OpenFile(name, os.O_RDWR, 0)
 		require.NoError(c.t, err)
@@ -206,7 +205,7 @@ func (c *testCluster) tables(id string) map[string][]byte {
 // replaced does something until a node has come back with another disk, without having ended.
 func (c *testCluster) replaced(id string, before ring.StoreID, do func()) {
 	c.t.Helper()
-	require.Eventually(c.t, func() bool { do(); return c.store(id) != before }, within30s, 10*time.Millisecond)
+	await.Until(c.t, id+" has another disk", func() bool { do(); return c.store(id) != before })
 	c.healthy()
 	aside, err := filepath.Glob(filepath.Join(c.dir, id, "quarantine-1", "data", "*.sst"))
 	require.NoError(c.t, err)
@@ -273,7 +272,7 @@ func TestSyncFailsWhileRunning(t *testing.T) {
 
 	fail.Store(false)
 	c.start("n3")
-	require.Eventually(t, func() bool { return c.store("n3") != before }, within30s, 10*time.Millisecond)
+	await.Until(t, "n3 has another disk", func() bool { return c.store("n3") != before })
 	c.healthy()
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kringdb/kring/internal/await"
 )
 
 func shell(t *testing.T, script string) *Process {
@@ -58,7 +60,7 @@ func TestStop(t *testing.T) {
 	require.NoError(t, shell(t, "exec sleep 60").Stop(10*time.Second))
 	ready := filepath.Join(t.TempDir(), "ready")
 	deaf := shell(t, "trap '' TERM; : > "+ready+"; while :; do sleep 0.05; done")
-	require.Eventually(t, func() bool { m, err := filepath.Glob(ready); return err == nil && len(m) == 1 }, 10*time.Second, time.Millisecond)
+	await.Until(t, "the trap", func() bool { m, err := filepath.Glob(ready); return err == nil && len(m) == 1 })
 	require.ErrorContains(t, deaf.Stop(50*time.Millisecond), "did not stop within")
 	require.False(t, deaf.Running())
 }

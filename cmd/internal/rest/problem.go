@@ -12,7 +12,7 @@ import (
 
 var (
 	// ErrUnreachable means that no gateway answered; nothing was changed.
-	ErrUnreachable = errors.New("no gateway could be reached")
+	ErrUnreachable = errors.New("no gateway could be reached (kring dev starts a cluster; --addr or KRING_ADDR says where another is)")
 	// ErrOutcomeUnknown means that the connection broke after a mutation was sent.
 	ErrOutcomeUnknown = errors.New("the connection broke before the answer came, the change may or may not have happened")
 )
@@ -36,8 +36,17 @@ func (p *Problem) Error() string {
 	if text == "" {
 		text = http.StatusText(p.Status)
 	}
+	if p.Code == "" {
+		return fmt.Sprintf("answered %d %s without a code of Kring's: is it a Kring gateway?", p.Status, text)
+	}
 	return fmt.Sprintf("%s (%d %s)", text, p.Status, p.Code)
 }
+
+// Codes of problems with exit codes of their own.
+const (
+	codeNotFound           = "not_found"
+	codePreconditionFailed = "precondition_failed"
+)
 
 // problemOf reads the error body; one that is no problem (a proxy's) gives its status only.
 func problemOf(response *http.Response) *Problem {
@@ -68,9 +77,9 @@ func (p *Problem) exitCode() int {
 	switch {
 	case p.Outcome == "unknown":
 		return exit.OutcomeUnknown
-	case p.Status == http.StatusNotFound:
+	case p.Code == codeNotFound: // and no other 404: what is no gateway knows nothing of keys
 		return exit.NotFound
-	case p.Status == http.StatusPreconditionFailed:
+	case p.Code == codePreconditionFailed:
 		return exit.PreconditionFailed
 	}
 	return exit.Failed

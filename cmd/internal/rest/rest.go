@@ -80,20 +80,24 @@ type Request struct {
 
 // once reports whether the request must not be sent twice: it may change something, and gateways would not know it again.
 func (r *Request) once() bool {
-	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Header.Get(idempotencyKey) == ""
+	return r.changes() && r.Header.Get(idempotencyKey) == ""
 }
 
-// Do sends r to the first gateway that answers; past one that breaks off, only what may be sent twice. The response is one of 2xx or 304, its body the caller's to close; any
-// other is an error: *Problem, ErrUnreachable, or ErrOutcomeUnknown for a mutation whose answer was lost.
+// changes reports whether the request may change something.
+func (r *Request) changes() bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
+
+// Do sends r to the first gateway that answers; past one that breaks off, only what may be sent twice. The response is one of 2xx
+// or 304, its body the caller's to close; any other is an error: *Problem, ErrUnreachable, or ErrOutcomeUnknown for a mutation whose
+// answer was lost.
 func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 	var failures []error
 	sent := false // a mutation, to a gateway that has not answered
 	for _, base := range c.bases {
 		response, err := c.send(ctx, base, r)
 		if err == nil {
-			return check(response)
+			return check(response, r.changes())
 		}
-		sent = sent || r.Method != http.MethodGet && r.Method != http.MethodHead && !neverSent(err)
+		sent = sent || r.changes() && !neverSent(err)
 		if sent && r.once() {
 			return nil, fmt.Errorf("%w: %s: %w", ErrOutcomeUnknown, base.Host, err)
 		}
@@ -126,13 +130,14 @@ func (c *Client) send(ctx context.Context, base *url.URL, r Request) (*http.Resp
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		// So that the gateway gives its own answer before this side gives up.
-		wait := max(time.Until(deadline)-timeoutMargin, time.Millisecond)
+		left := time.Until(deadline)
+		wait := max(left-min(timeoutMargin, left/4), time.Millisecond)
 		request.Header.Set("Request-Timeout", strconv.FormatFloat(wait.Seconds(), 'f', 3, 64))
 	}
 	return c.http.Do(request)
 }
 
-// timeoutMargin is what a gateway gets less than the caller has.
+// timeoutMargin is what a gateway gets less than the caller has; of short times a quarter.
 const timeoutMargin = 100 * time.Millisecond
 
 // neverSent reports whether err means that no byte reached a gateway.
@@ -145,12 +150,16 @@ func neverSent(err error) bool {
 	return errors.As(err, &dns)
 }
 
-func check(response *http.Response) (*http.Response, error) {
+func check(response *http.Response, changes bool) (*http.Response, error) {
 	if s := response.StatusCode; s >= 200 && s < 300 || s == http.StatusNotModified {
 		return response, nil
 	}
 	defer response.Body.Close()
-	return nil, problemOf(response)
+	p := problemOf(response)
+	if changes && p.Code == "" && p.Status >= http.StatusInternalServerError {
+		p.Outcome = "unknown" // a proxy's word: it may have lost the gateway's answer
+	}
+	return nil, p
 }
 
 // JSON is a GET of path decoded into out.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -87,7 +88,10 @@ func TestExitCodes(t *testing.T) {
 		{412, `{"code":"precondition_failed","outcome":"none"}`, exit.PreconditionFailed},
 		{503, `{"code":"unavailable","outcome":"none"}`, exit.Failed},
 		{504, `{"code":"outcome_unknown","outcome":"unknown"}`, exit.OutcomeUnknown},
-		{502, `<html>a proxy</html>`, exit.Failed},
+		{404, `<html>another server</html>`, exit.Failed},
+		{404, `{"code":"no_route","outcome":"none"}`, exit.Failed},
+		{412, ``, exit.Failed},
+		{502, `<html>a proxy</html>`, exit.OutcomeUnknown},
 		{301, ``, exit.Failed},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -165,4 +169,29 @@ func TestAnIdempotentMutationIsTriedAtTheNextGateway(t *testing.T) {
 	require.ErrorIs(t, err, ErrOutcomeUnknown, "nobody was left to say")
 	_, _, err = clientOf(t, closedAddress(t)).Incr(t.Context(), []byte("k"), -3, Mutation{IdempotencyKey: "k1"})
 	require.ErrorIs(t, err, ErrUnreachable, "nothing was sent")
+}
+
+func TestOfAReadNothingIsUnknown(t *testing.T) {
+	var asked string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.Header.Get("Request-Timeout")
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := clientOf(t, s.URL).Get(ctx, []byte("k"))
+	require.ErrorContains(t, err, "is it a Kring gateway?")
+	require.Equal(t, exit.Failed, ExitCode(err))
+	long, err := strconv.ParseFloat(asked, 64)
+	require.NoError(t, err)
+	require.Greater(t, long, 0.7)
+
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = clientOf(t, s.URL).Get(short, []byte("k"))
+	require.Error(t, err)
+	seconds, err := strconv.ParseFloat(asked, 64)
+	require.NoError(t, err)
+	require.Greater(t, seconds, 0.02, "short as the time is, the gateway gets most of it")
 }

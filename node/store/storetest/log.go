@@ -125,6 +125,7 @@ func testDefects(t *testing.T, f Factory) {
 		"promise falls":   {Kind: entry.RecordPromise, Partition: 5, Epoch: 3},
 		"unknown kind":    {Kind: 99, Partition: 5},
 		"flip to nothing": {Kind: entry.RecordFlip, Partition: 5, Generation: 2},
+		"jump too early":  {Kind: entry.RecordJump, Partition: 5, Seq: 9, Epoch: 4, Payload: entry.EncodeJump(3)},
 		"drop nothing":    {Kind: entry.RecordDrop, Partition: 5, Generation: 2},
 		"partition":       Record(ring.MaxPartitions, Put(1, 1, "k", "v")),
 	} {

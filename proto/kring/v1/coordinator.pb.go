@@ -549,6 +549,7 @@ type HeartbeatResponse struct {
 	LeaderId       string                 `protobuf:"bytes,2,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
 	ClusterId      string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	Handovers      []*Handover            `protobuf:"bytes,4,rep,name=handovers,proto3" json:"handovers,omitempty"`                                  // nodes: leads to be given away now, a few at a time
+	NobodyStays    bool                   `protobuf:"varint,5,opt,name=nobody_stays,json=nobodyStays,proto3" json:"nobody_stays,omitempty"`          // nodes that are leaving: so does every other that is not silent, and nothing can be handed over
 	TransferLimits *TransferLimits        `protobuf:"bytes,20,opt,name=transfer_limits,json=transferLimits,proto3" json:"transfer_limits,omitempty"` // nodes: in force until the next answer; absent: as before
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -610,6 +611,13 @@ func (x *HeartbeatResponse) GetHandovers() []*Handover {
 		return x.Handovers
 	}
 	return nil
+}
+
+func (x *HeartbeatResponse) GetNobodyStays() bool {
+	if x != nil {
+		return x.NobodyStays
+	}
+	return false
 }
 
 func (x *HeartbeatResponse) GetTransferLimits() *TransferLimits {
@@ -1762,6 +1770,110 @@ func (x *ChangePartitionsResponse) GetTableVersion() uint64 {
 	return 0
 }
 
+type RecoverPartitionsRequest struct {
+	state         protoimpl.MessageState           `protogen:"open.v1"`
+	ClusterId     string                           `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Items         []*RecoverPartitionsRequest_Item `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"` // at most 16384, each partition once, else BAD_REQUEST
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverPartitionsRequest) Reset() {
+	*x = RecoverPartitionsRequest{}
+	mi := &file_kring_v1_coordinator_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverPartitionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverPartitionsRequest) ProtoMessage() {}
+
+func (x *RecoverPartitionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverPartitionsRequest.ProtoReflect.Descriptor instead.
+func (*RecoverPartitionsRequest) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RecoverPartitionsRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *RecoverPartitionsRequest) GetItems() []*RecoverPartitionsRequest_Item {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+type RecoverPartitionsResponse struct {
+	state         protoimpl.MessageState              `protogen:"open.v1"`
+	Results       []*RecoverPartitionsResponse_Result `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"` // in the order of the items
+	TableVersion  uint64                              `protobuf:"varint,2,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverPartitionsResponse) Reset() {
+	*x = RecoverPartitionsResponse{}
+	mi := &file_kring_v1_coordinator_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverPartitionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverPartitionsResponse) ProtoMessage() {}
+
+func (x *RecoverPartitionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverPartitionsResponse.ProtoReflect.Descriptor instead.
+func (*RecoverPartitionsResponse) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RecoverPartitionsResponse) GetResults() []*RecoverPartitionsResponse_Result {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *RecoverPartitionsResponse) GetTableVersion() uint64 {
+	if x != nil {
+		return x.TableVersion
+	}
+	return 0
+}
+
 type ChangePartitionsRequest_Change struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ExpectedEpoch uint64                 `protobuf:"varint,1,opt,name=expected_epoch,json=expectedEpoch,proto3" json:"expected_epoch,omitempty"`
@@ -1773,7 +1885,7 @@ type ChangePartitionsRequest_Change struct {
 
 func (x *ChangePartitionsRequest_Change) Reset() {
 	*x = ChangePartitionsRequest_Change{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[21]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1897,7 @@ func (x *ChangePartitionsRequest_Change) String() string {
 func (*ChangePartitionsRequest_Change) ProtoMessage() {}
 
 func (x *ChangePartitionsRequest_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[21]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +1945,7 @@ type ChangePartitionsResponse_Result struct {
 
 func (x *ChangePartitionsResponse_Result) Reset() {
 	*x = ChangePartitionsResponse_Result{}
-	mi := &file_kring_v1_coordinator_proto_msgTypes[22]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +1957,7 @@ func (x *ChangePartitionsResponse_Result) String() string {
 func (*ChangePartitionsResponse_Result) ProtoMessage() {}
 
 func (x *ChangePartitionsResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_proto_msgTypes[22]
+	mi := &file_kring_v1_coordinator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,6 +1988,134 @@ func (x *ChangePartitionsResponse_Result) GetCode() ErrorCode {
 }
 
 func (x *ChangePartitionsResponse_Result) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type RecoverPartitionsRequest_Item struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Partition       uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	ExpectedEpoch   uint64                 `protobuf:"varint,2,opt,name=expected_epoch,json=expectedEpoch,proto3" json:"expected_epoch,omitempty"`         // as it was when the person looked
+	Chosen          *Replica               `protobuf:"bytes,3,opt,name=chosen,proto3" json:"chosen,omitempty"`                                             // the present data directory of a node that is up
+	HighestKnownSeq uint64                 `protobuf:"varint,4,opt,name=highest_known_seq,json=highestKnownSeq,proto3" json:"highest_known_seq,omitempty"` // of all copies that were looked at; new entries begin 2^32 above it
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RecoverPartitionsRequest_Item) Reset() {
+	*x = RecoverPartitionsRequest_Item{}
+	mi := &file_kring_v1_coordinator_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverPartitionsRequest_Item) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverPartitionsRequest_Item) ProtoMessage() {}
+
+func (x *RecoverPartitionsRequest_Item) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverPartitionsRequest_Item.ProtoReflect.Descriptor instead.
+func (*RecoverPartitionsRequest_Item) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{21, 0}
+}
+
+func (x *RecoverPartitionsRequest_Item) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *RecoverPartitionsRequest_Item) GetExpectedEpoch() uint64 {
+	if x != nil {
+		return x.ExpectedEpoch
+	}
+	return 0
+}
+
+func (x *RecoverPartitionsRequest_Item) GetChosen() *Replica {
+	if x != nil {
+		return x.Chosen
+	}
+	return nil
+}
+
+func (x *RecoverPartitionsRequest_Item) GetHighestKnownSeq() uint64 {
+	if x != nil {
+		return x.HighestKnownSeq
+	}
+	return 0
+}
+
+type RecoverPartitionsResponse_Result struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Decided       *Partition             `protobuf:"bytes,1,opt,name=decided,proto3" json:"decided,omitempty"` // absent: refused
+	Code          ErrorCode              `protobuf:"varint,2,opt,name=code,proto3,enum=kring.v1.ErrorCode" json:"code,omitempty"`
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverPartitionsResponse_Result) Reset() {
+	*x = RecoverPartitionsResponse_Result{}
+	mi := &file_kring_v1_coordinator_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverPartitionsResponse_Result) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverPartitionsResponse_Result) ProtoMessage() {}
+
+func (x *RecoverPartitionsResponse_Result) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverPartitionsResponse_Result.ProtoReflect.Descriptor instead.
+func (*RecoverPartitionsResponse_Result) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_proto_rawDescGZIP(), []int{22, 0}
+}
+
+func (x *RecoverPartitionsResponse_Result) GetDecided() *Partition {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+func (x *RecoverPartitionsResponse_Result) GetCode() ErrorCode {
+	if x != nil {
+		return x.Code
+	}
+	return ErrorCode_ERROR_CODE_UNSPECIFIED
+}
+
+func (x *RecoverPartitionsResponse_Result) GetMessage() string {
 	if x != nil {
 		return x.Message
 	}
@@ -1931,13 +2171,14 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x0fsync_p99_millis\x18\b \x01(\x01R\rsyncP99Millis\x12&\n" +
 	"\x0fdisk_free_bytes\x18\t \x01(\x04R\rdiskFreeBytes\x12\x1b\n" +
 	"\tdisk_full\x18\n" +
-	" \x01(\bR\bdiskFull\"\xe9\x01\n" +
+	" \x01(\bR\bdiskFull\"\x8c\x02\n" +
 	"\x11HeartbeatResponse\x12#\n" +
 	"\rtable_version\x18\x01 \x01(\x04R\ftableVersion\x12\x1b\n" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x120\n" +
-	"\thandovers\x18\x04 \x03(\v2\x12.kring.v1.HandoverR\thandovers\x12A\n" +
+	"\thandovers\x18\x04 \x03(\v2\x12.kring.v1.HandoverR\thandovers\x12!\n" +
+	"\fnobody_stays\x18\x05 \x01(\bR\vnobodyStays\x12A\n" +
 	"\x0ftransfer_limits\x18\x14 \x01(\v2\x18.kring.v1.TransferLimitsR\x0etransferLimits\"\xa9\x01\n" +
 	"\x0eTransferLimits\x12(\n" +
 	"\x10bytes_per_second\x18\x01 \x01(\x04R\x0ebytesPerSecond\x125\n" +
@@ -2038,11 +2279,27 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x06Result\x12-\n" +
 	"\adecided\x18\x01 \x01(\v2\x13.kring.v1.PartitionR\adecided\x12'\n" +
 	"\x04code\x18\x02 \x01(\x0e2\x13.kring.v1.ErrorCodeR\x04code\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x9d\x02\n" +
+	"\x18RecoverPartitionsRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12=\n" +
+	"\x05items\x18\x02 \x03(\v2'.kring.v1.RecoverPartitionsRequest.ItemR\x05items\x1a\xa2\x01\n" +
+	"\x04Item\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12%\n" +
+	"\x0eexpected_epoch\x18\x02 \x01(\x04R\rexpectedEpoch\x12)\n" +
+	"\x06chosen\x18\x03 \x01(\v2\x11.kring.v1.ReplicaR\x06chosen\x12*\n" +
+	"\x11highest_known_seq\x18\x04 \x01(\x04R\x0fhighestKnownSeq\"\x82\x02\n" +
+	"\x19RecoverPartitionsResponse\x12D\n" +
+	"\aresults\x18\x01 \x03(\v2*.kring.v1.RecoverPartitionsResponse.ResultR\aresults\x12#\n" +
+	"\rtable_version\x18\x02 \x01(\x04R\ftableVersion\x1az\n" +
+	"\x06Result\x12-\n" +
+	"\adecided\x18\x01 \x01(\v2\x13.kring.v1.PartitionR\adecided\x12'\n" +
+	"\x04code\x18\x02 \x01(\x0e2\x13.kring.v1.ErrorCodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage*d\n" +
 	"\rHeartbeatRole\x12\x1e\n" +
 	"\x1aHEARTBEAT_ROLE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13HEARTBEAT_ROLE_NODE\x10\x01\x12\x1a\n" +
-	"\x16HEARTBEAT_ROLE_GATEWAY\x10\x022\x9e\x04\n" +
+	"\x16HEARTBEAT_ROLE_GATEWAY\x10\x022\xfc\x04\n" +
 	"\x12CoordinatorService\x12A\n" +
 	"\bRegister\x12\x19.kring.v1.RegisterRequest\x1a\x1a.kring.v1.RegisterResponse\x12D\n" +
 	"\tHeartbeat\x12\x1a.kring.v1.HeartbeatRequest\x1a\x1b.kring.v1.HeartbeatResponse\x12;\n" +
@@ -2051,7 +2308,8 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
 	"GetCluster\x12\x1b.kring.v1.GetClusterRequest\x1a\x1c.kring.v1.GetClusterResponse\x12V\n" +
 	"\x0fChangePartition\x12 .kring.v1.ChangePartitionRequest\x1a!.kring.v1.ChangePartitionResponse\x12Y\n" +
-	"\x10ChangePartitions\x12!.kring.v1.ChangePartitionsRequest\x1a\".kring.v1.ChangePartitionsResponseB1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
+	"\x10ChangePartitions\x12!.kring.v1.ChangePartitionsRequest\x1a\".kring.v1.ChangePartitionsResponse\x12\\\n" +
+	"\x11RecoverPartitions\x12\".kring.v1.RecoverPartitionsRequest\x1a#.kring.v1.RecoverPartitionsResponseB1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
 
 var (
 	file_kring_v1_coordinator_proto_rawDescOnce sync.Once
@@ -2066,92 +2324,103 @@ func file_kring_v1_coordinator_proto_rawDescGZIP() []byte {
 }
 
 var file_kring_v1_coordinator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_kring_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_kring_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_kring_v1_coordinator_proto_goTypes = []any{
-	(HeartbeatRole)(0),                      // 0: kring.v1.HeartbeatRole
-	(PartitionProblem_Kind)(0),              // 1: kring.v1.PartitionProblem.Kind
-	(*RegisterRequest)(nil),                 // 2: kring.v1.RegisterRequest
-	(*RegisterResponse)(nil),                // 3: kring.v1.RegisterResponse
-	(*HeartbeatRequest)(nil),                // 4: kring.v1.HeartbeatRequest
-	(*Load)(nil),                            // 5: kring.v1.Load
-	(*HeartbeatResponse)(nil),               // 6: kring.v1.HeartbeatResponse
-	(*TransferLimits)(nil),                  // 7: kring.v1.TransferLimits
-	(*Handover)(nil),                        // 8: kring.v1.Handover
-	(*LocateRequest)(nil),                   // 9: kring.v1.LocateRequest
-	(*LocateResponse)(nil),                  // 10: kring.v1.LocateResponse
-	(*WatchRingRequest)(nil),                // 11: kring.v1.WatchRingRequest
-	(*WatchRingResponse)(nil),               // 12: kring.v1.WatchRingResponse
-	(*GetClusterRequest)(nil),               // 13: kring.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),              // 14: kring.v1.GetClusterResponse
-	(*CoordinatorInfo)(nil),                 // 15: kring.v1.CoordinatorInfo
-	(*NodeInfo)(nil),                        // 16: kring.v1.NodeInfo
-	(*GatewayInfo)(nil),                     // 17: kring.v1.GatewayInfo
-	(*PartitionProblem)(nil),                // 18: kring.v1.PartitionProblem
-	(*ChangePartitionRequest)(nil),          // 19: kring.v1.ChangePartitionRequest
-	(*ChangePartitionResponse)(nil),         // 20: kring.v1.ChangePartitionResponse
-	(*ChangePartitionsRequest)(nil),         // 21: kring.v1.ChangePartitionsRequest
-	(*ChangePartitionsResponse)(nil),        // 22: kring.v1.ChangePartitionsResponse
-	(*ChangePartitionsRequest_Change)(nil),  // 23: kring.v1.ChangePartitionsRequest.Change
-	(*ChangePartitionsResponse_Result)(nil), // 24: kring.v1.ChangePartitionsResponse.Result
-	(*Member)(nil),                          // 25: kring.v1.Member
-	(*TransferProgress)(nil),                // 26: kring.v1.TransferProgress
-	(*LatencyCounts)(nil),                   // 27: kring.v1.LatencyCounts
-	(*Replica)(nil),                         // 28: kring.v1.Replica
-	(*Partition)(nil),                       // 29: kring.v1.Partition
-	(*Table)(nil),                           // 30: kring.v1.Table
-	(*TableChange)(nil),                     // 31: kring.v1.TableChange
-	(*Settings)(nil),                        // 32: kring.v1.Settings
-	(ErrorCode)(0),                          // 33: kring.v1.ErrorCode
+	(HeartbeatRole)(0),                       // 0: kring.v1.HeartbeatRole
+	(PartitionProblem_Kind)(0),               // 1: kring.v1.PartitionProblem.Kind
+	(*RegisterRequest)(nil),                  // 2: kring.v1.RegisterRequest
+	(*RegisterResponse)(nil),                 // 3: kring.v1.RegisterResponse
+	(*HeartbeatRequest)(nil),                 // 4: kring.v1.HeartbeatRequest
+	(*Load)(nil),                             // 5: kring.v1.Load
+	(*HeartbeatResponse)(nil),                // 6: kring.v1.HeartbeatResponse
+	(*TransferLimits)(nil),                   // 7: kring.v1.TransferLimits
+	(*Handover)(nil),                         // 8: kring.v1.Handover
+	(*LocateRequest)(nil),                    // 9: kring.v1.LocateRequest
+	(*LocateResponse)(nil),                   // 10: kring.v1.LocateResponse
+	(*WatchRingRequest)(nil),                 // 11: kring.v1.WatchRingRequest
+	(*WatchRingResponse)(nil),                // 12: kring.v1.WatchRingResponse
+	(*GetClusterRequest)(nil),                // 13: kring.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),               // 14: kring.v1.GetClusterResponse
+	(*CoordinatorInfo)(nil),                  // 15: kring.v1.CoordinatorInfo
+	(*NodeInfo)(nil),                         // 16: kring.v1.NodeInfo
+	(*GatewayInfo)(nil),                      // 17: kring.v1.GatewayInfo
+	(*PartitionProblem)(nil),                 // 18: kring.v1.PartitionProblem
+	(*ChangePartitionRequest)(nil),           // 19: kring.v1.ChangePartitionRequest
+	(*ChangePartitionResponse)(nil),          // 20: kring.v1.ChangePartitionResponse
+	(*ChangePartitionsRequest)(nil),          // 21: kring.v1.ChangePartitionsRequest
+	(*ChangePartitionsResponse)(nil),         // 22: kring.v1.ChangePartitionsResponse
+	(*RecoverPartitionsRequest)(nil),         // 23: kring.v1.RecoverPartitionsRequest
+	(*RecoverPartitionsResponse)(nil),        // 24: kring.v1.RecoverPartitionsResponse
+	(*ChangePartitionsRequest_Change)(nil),   // 25: kring.v1.ChangePartitionsRequest.Change
+	(*ChangePartitionsResponse_Result)(nil),  // 26: kring.v1.ChangePartitionsResponse.Result
+	(*RecoverPartitionsRequest_Item)(nil),    // 27: kring.v1.RecoverPartitionsRequest.Item
+	(*RecoverPartitionsResponse_Result)(nil), // 28: kring.v1.RecoverPartitionsResponse.Result
+	(*Member)(nil),                           // 29: kring.v1.Member
+	(*TransferProgress)(nil),                 // 30: kring.v1.TransferProgress
+	(*LatencyCounts)(nil),                    // 31: kring.v1.LatencyCounts
+	(*Replica)(nil),                          // 32: kring.v1.Replica
+	(*Partition)(nil),                        // 33: kring.v1.Partition
+	(*Table)(nil),                            // 34: kring.v1.Table
+	(*TableChange)(nil),                      // 35: kring.v1.TableChange
+	(*Settings)(nil),                         // 36: kring.v1.Settings
+	(ErrorCode)(0),                           // 37: kring.v1.ErrorCode
 }
 var file_kring_v1_coordinator_proto_depIdxs = []int32{
-	25, // 0: kring.v1.RegisterRequest.member:type_name -> kring.v1.Member
+	29, // 0: kring.v1.RegisterRequest.member:type_name -> kring.v1.Member
 	0,  // 1: kring.v1.HeartbeatRequest.role:type_name -> kring.v1.HeartbeatRole
 	5,  // 2: kring.v1.HeartbeatRequest.load:type_name -> kring.v1.Load
-	26, // 3: kring.v1.HeartbeatRequest.transfers:type_name -> kring.v1.TransferProgress
-	27, // 4: kring.v1.HeartbeatRequest.latency:type_name -> kring.v1.LatencyCounts
+	30, // 3: kring.v1.HeartbeatRequest.transfers:type_name -> kring.v1.TransferProgress
+	31, // 4: kring.v1.HeartbeatRequest.latency:type_name -> kring.v1.LatencyCounts
 	8,  // 5: kring.v1.HeartbeatResponse.handovers:type_name -> kring.v1.Handover
 	7,  // 6: kring.v1.HeartbeatResponse.transfer_limits:type_name -> kring.v1.TransferLimits
-	28, // 7: kring.v1.Handover.to:type_name -> kring.v1.Replica
-	29, // 8: kring.v1.LocateResponse.partition:type_name -> kring.v1.Partition
-	25, // 9: kring.v1.LocateResponse.members:type_name -> kring.v1.Member
-	30, // 10: kring.v1.WatchRingResponse.table:type_name -> kring.v1.Table
-	31, // 11: kring.v1.WatchRingResponse.change:type_name -> kring.v1.TableChange
-	32, // 12: kring.v1.GetClusterResponse.settings:type_name -> kring.v1.Settings
+	32, // 7: kring.v1.Handover.to:type_name -> kring.v1.Replica
+	33, // 8: kring.v1.LocateResponse.partition:type_name -> kring.v1.Partition
+	29, // 9: kring.v1.LocateResponse.members:type_name -> kring.v1.Member
+	34, // 10: kring.v1.WatchRingResponse.table:type_name -> kring.v1.Table
+	35, // 11: kring.v1.WatchRingResponse.change:type_name -> kring.v1.TableChange
+	36, // 12: kring.v1.GetClusterResponse.settings:type_name -> kring.v1.Settings
 	15, // 13: kring.v1.GetClusterResponse.coordinators:type_name -> kring.v1.CoordinatorInfo
 	16, // 14: kring.v1.GetClusterResponse.nodes:type_name -> kring.v1.NodeInfo
 	17, // 15: kring.v1.GetClusterResponse.gateways:type_name -> kring.v1.GatewayInfo
 	18, // 16: kring.v1.GetClusterResponse.problems:type_name -> kring.v1.PartitionProblem
-	25, // 17: kring.v1.NodeInfo.member:type_name -> kring.v1.Member
+	29, // 17: kring.v1.NodeInfo.member:type_name -> kring.v1.Member
 	5,  // 18: kring.v1.NodeInfo.load:type_name -> kring.v1.Load
 	1,  // 19: kring.v1.PartitionProblem.kind:type_name -> kring.v1.PartitionProblem.Kind
-	29, // 20: kring.v1.ChangePartitionRequest.desired:type_name -> kring.v1.Partition
-	28, // 21: kring.v1.ChangePartitionRequest.asked_by:type_name -> kring.v1.Replica
-	29, // 22: kring.v1.ChangePartitionResponse.decided:type_name -> kring.v1.Partition
-	28, // 23: kring.v1.ChangePartitionsRequest.asked_by:type_name -> kring.v1.Replica
-	23, // 24: kring.v1.ChangePartitionsRequest.changes:type_name -> kring.v1.ChangePartitionsRequest.Change
-	24, // 25: kring.v1.ChangePartitionsResponse.results:type_name -> kring.v1.ChangePartitionsResponse.Result
-	29, // 26: kring.v1.ChangePartitionsRequest.Change.desired:type_name -> kring.v1.Partition
-	29, // 27: kring.v1.ChangePartitionsResponse.Result.decided:type_name -> kring.v1.Partition
-	33, // 28: kring.v1.ChangePartitionsResponse.Result.code:type_name -> kring.v1.ErrorCode
-	2,  // 29: kring.v1.CoordinatorService.Register:input_type -> kring.v1.RegisterRequest
-	4,  // 30: kring.v1.CoordinatorService.Heartbeat:input_type -> kring.v1.HeartbeatRequest
-	9,  // 31: kring.v1.CoordinatorService.Locate:input_type -> kring.v1.LocateRequest
-	11, // 32: kring.v1.CoordinatorService.WatchRing:input_type -> kring.v1.WatchRingRequest
-	13, // 33: kring.v1.CoordinatorService.GetCluster:input_type -> kring.v1.GetClusterRequest
-	19, // 34: kring.v1.CoordinatorService.ChangePartition:input_type -> kring.v1.ChangePartitionRequest
-	21, // 35: kring.v1.CoordinatorService.ChangePartitions:input_type -> kring.v1.ChangePartitionsRequest
-	3,  // 36: kring.v1.CoordinatorService.Register:output_type -> kring.v1.RegisterResponse
-	6,  // 37: kring.v1.CoordinatorService.Heartbeat:output_type -> kring.v1.HeartbeatResponse
-	10, // 38: kring.v1.CoordinatorService.Locate:output_type -> kring.v1.LocateResponse
-	12, // 39: kring.v1.CoordinatorService.WatchRing:output_type -> kring.v1.WatchRingResponse
-	14, // 40: kring.v1.CoordinatorService.GetCluster:output_type -> kring.v1.GetClusterResponse
-	20, // 41: kring.v1.CoordinatorService.ChangePartition:output_type -> kring.v1.ChangePartitionResponse
-	22, // 42: kring.v1.CoordinatorService.ChangePartitions:output_type -> kring.v1.ChangePartitionsResponse
-	36, // [36:43] is the sub-list for method output_type
-	29, // [29:36] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	33, // 20: kring.v1.ChangePartitionRequest.desired:type_name -> kring.v1.Partition
+	32, // 21: kring.v1.ChangePartitionRequest.asked_by:type_name -> kring.v1.Replica
+	33, // 22: kring.v1.ChangePartitionResponse.decided:type_name -> kring.v1.Partition
+	32, // 23: kring.v1.ChangePartitionsRequest.asked_by:type_name -> kring.v1.Replica
+	25, // 24: kring.v1.ChangePartitionsRequest.changes:type_name -> kring.v1.ChangePartitionsRequest.Change
+	26, // 25: kring.v1.ChangePartitionsResponse.results:type_name -> kring.v1.ChangePartitionsResponse.Result
+	27, // 26: kring.v1.RecoverPartitionsRequest.items:type_name -> kring.v1.RecoverPartitionsRequest.Item
+	28, // 27: kring.v1.RecoverPartitionsResponse.results:type_name -> kring.v1.RecoverPartitionsResponse.Result
+	33, // 28: kring.v1.ChangePartitionsRequest.Change.desired:type_name -> kring.v1.Partition
+	33, // 29: kring.v1.ChangePartitionsResponse.Result.decided:type_name -> kring.v1.Partition
+	37, // 30: kring.v1.ChangePartitionsResponse.Result.code:type_name -> kring.v1.ErrorCode
+	32, // 31: kring.v1.RecoverPartitionsRequest.Item.chosen:type_name -> kring.v1.Replica
+	33, // 32: kring.v1.RecoverPartitionsResponse.Result.decided:type_name -> kring.v1.Partition
+	37, // 33: kring.v1.RecoverPartitionsResponse.Result.code:type_name -> kring.v1.ErrorCode
+	2,  // 34: kring.v1.CoordinatorService.Register:input_type -> kring.v1.RegisterRequest
+	4,  // 35: kring.v1.CoordinatorService.Heartbeat:input_type -> kring.v1.HeartbeatRequest
+	9,  // 36: kring.v1.CoordinatorService.Locate:input_type -> kring.v1.LocateRequest
+	11, // 37: kring.v1.CoordinatorService.WatchRing:input_type -> kring.v1.WatchRingRequest
+	13, // 38: kring.v1.CoordinatorService.GetCluster:input_type -> kring.v1.GetClusterRequest
+	19, // 39: kring.v1.CoordinatorService.ChangePartition:input_type -> kring.v1.ChangePartitionRequest
+	21, // 40: kring.v1.CoordinatorService.ChangePartitions:input_type -> kring.v1.ChangePartitionsRequest
+	23, // 41: kring.v1.CoordinatorService.RecoverPartitions:input_type -> kring.v1.RecoverPartitionsRequest
+	3,  // 42: kring.v1.CoordinatorService.Register:output_type -> kring.v1.RegisterResponse
+	6,  // 43: kring.v1.CoordinatorService.Heartbeat:output_type -> kring.v1.HeartbeatResponse
+	10, // 44: kring.v1.CoordinatorService.Locate:output_type -> kring.v1.LocateResponse
+	12, // 45: kring.v1.CoordinatorService.WatchRing:output_type -> kring.v1.WatchRingResponse
+	14, // 46: kring.v1.CoordinatorService.GetCluster:output_type -> kring.v1.GetClusterResponse
+	20, // 47: kring.v1.CoordinatorService.ChangePartition:output_type -> kring.v1.ChangePartitionResponse
+	22, // 48: kring.v1.CoordinatorService.ChangePartitions:output_type -> kring.v1.ChangePartitionsResponse
+	24, // 49: kring.v1.CoordinatorService.RecoverPartitions:output_type -> kring.v1.RecoverPartitionsResponse
+	42, // [42:50] is the sub-list for method output_type
+	34, // [34:42] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_proto_init() }
@@ -2176,7 +2445,7 @@ func file_kring_v1_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_proto_rawDesc), len(file_kring_v1_coordinator_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

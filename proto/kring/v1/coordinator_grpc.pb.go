@@ -19,13 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CoordinatorService_Register_FullMethodName         = "/kring.v1.CoordinatorService/Register"
-	CoordinatorService_Heartbeat_FullMethodName        = "/kring.v1.CoordinatorService/Heartbeat"
-	CoordinatorService_Locate_FullMethodName           = "/kring.v1.CoordinatorService/Locate"
-	CoordinatorService_WatchRing_FullMethodName        = "/kring.v1.CoordinatorService/WatchRing"
-	CoordinatorService_GetCluster_FullMethodName       = "/kring.v1.CoordinatorService/GetCluster"
-	CoordinatorService_ChangePartition_FullMethodName  = "/kring.v1.CoordinatorService/ChangePartition"
-	CoordinatorService_ChangePartitions_FullMethodName = "/kring.v1.CoordinatorService/ChangePartitions"
+	CoordinatorService_Register_FullMethodName          = "/kring.v1.CoordinatorService/Register"
+	CoordinatorService_Heartbeat_FullMethodName         = "/kring.v1.CoordinatorService/Heartbeat"
+	CoordinatorService_Locate_FullMethodName            = "/kring.v1.CoordinatorService/Locate"
+	CoordinatorService_WatchRing_FullMethodName         = "/kring.v1.CoordinatorService/WatchRing"
+	CoordinatorService_GetCluster_FullMethodName        = "/kring.v1.CoordinatorService/GetCluster"
+	CoordinatorService_ChangePartition_FullMethodName   = "/kring.v1.CoordinatorService/ChangePartition"
+	CoordinatorService_ChangePartitions_FullMethodName  = "/kring.v1.CoordinatorService/ChangePartitions"
+	CoordinatorService_RecoverPartitions_FullMethodName = "/kring.v1.CoordinatorService/RecoverPartitions"
 )
 
 // CoordinatorServiceClient is the client API for CoordinatorService service.
@@ -53,6 +54,9 @@ type CoordinatorServiceClient interface {
 	// ChangePartitions asks for many at once, each a compare-and-set of its own: some may be decided and others refused. One
 	// decision of the coordinators holds them all.
 	ChangePartitions(ctx context.Context, in *ChangePartitionsRequest, opts ...grpc.CallOption) (*ChangePartitionsResponse, error)
+	// RecoverPartitions makes an old copy the whole of a partition of which every in-sync copy is gone: what was acknowledged
+	// and is not in it is lost for good. Only ever asked for by a person. Each item is decided or refused by itself.
+	RecoverPartitions(ctx context.Context, in *RecoverPartitionsRequest, opts ...grpc.CallOption) (*RecoverPartitionsResponse, error)
 }
 
 type coordinatorServiceClient struct {
@@ -142,6 +146,16 @@ func (c *coordinatorServiceClient) ChangePartitions(ctx context.Context, in *Cha
 	return out, nil
 }
 
+func (c *coordinatorServiceClient) RecoverPartitions(ctx context.Context, in *RecoverPartitionsRequest, opts ...grpc.CallOption) (*RecoverPartitionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecoverPartitionsResponse)
+	err := c.cc.Invoke(ctx, CoordinatorService_RecoverPartitions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CoordinatorServiceServer is the server API for CoordinatorService service.
 // All implementations must embed UnimplementedCoordinatorServiceServer
 // for forward compatibility.
@@ -167,6 +181,9 @@ type CoordinatorServiceServer interface {
 	// ChangePartitions asks for many at once, each a compare-and-set of its own: some may be decided and others refused. One
 	// decision of the coordinators holds them all.
 	ChangePartitions(context.Context, *ChangePartitionsRequest) (*ChangePartitionsResponse, error)
+	// RecoverPartitions makes an old copy the whole of a partition of which every in-sync copy is gone: what was acknowledged
+	// and is not in it is lost for good. Only ever asked for by a person. Each item is decided or refused by itself.
+	RecoverPartitions(context.Context, *RecoverPartitionsRequest) (*RecoverPartitionsResponse, error)
 	mustEmbedUnimplementedCoordinatorServiceServer()
 }
 
@@ -197,6 +214,9 @@ func (UnimplementedCoordinatorServiceServer) ChangePartition(context.Context, *C
 }
 func (UnimplementedCoordinatorServiceServer) ChangePartitions(context.Context, *ChangePartitionsRequest) (*ChangePartitionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangePartitions not implemented")
+}
+func (UnimplementedCoordinatorServiceServer) RecoverPartitions(context.Context, *RecoverPartitionsRequest) (*RecoverPartitionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecoverPartitions not implemented")
 }
 func (UnimplementedCoordinatorServiceServer) mustEmbedUnimplementedCoordinatorServiceServer() {}
 func (UnimplementedCoordinatorServiceServer) testEmbeddedByValue()                            {}
@@ -338,6 +358,24 @@ func _CoordinatorService_ChangePartitions_Handler(srv interface{}, ctx context.C
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CoordinatorService_RecoverPartitions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecoverPartitionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServiceServer).RecoverPartitions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CoordinatorService_RecoverPartitions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServiceServer).RecoverPartitions(ctx, req.(*RecoverPartitionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CoordinatorService_ServiceDesc is the grpc.ServiceDesc for CoordinatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -368,6 +406,10 @@ var CoordinatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ChangePartitions",
 			Handler:    _CoordinatorService_ChangePartitions_Handler,
+		},
+		{
+			MethodName: "RecoverPartitions",
+			Handler:    _CoordinatorService_RecoverPartitions_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

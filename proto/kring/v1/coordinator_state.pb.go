@@ -67,15 +67,15 @@ func (x ChangeCoordinatorCommand_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ChangeCoordinatorCommand_Kind.Descriptor instead.
 func (ChangeCoordinatorCommand_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12, 0}
 }
 
 // CoordinatorCommand is one entry of the coordinators' raft log. Every coordinator must apply it to the same effect, now
 // and in later releases: what an entry means never changes; a new meaning gets a new field.
 type CoordinatorCommand struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
-	UnixMillis  int64                  `protobuf:"varint,1,opt,name=unix_millis,json=unixMillis,proto3" json:"unix_millis,omitempty"`    // the leader's wall clock when it proposed; state keeps it, nothing is decided by it
-	KeepsEvents bool                   `protobuf:"varint,8,opt,name=keeps_events,json=keepsEvents,proto3" json:"keeps_events,omitempty"` // events are kept of what it changes; false in logs of releases that had none
+	UnixMillis  int64                  `protobuf:"varint,1,opt,name=unix_millis,json=unixMillis,proto3" json:"unix_millis,omitempty"`     // the leader's wall clock when it proposed; state keeps it, nothing is decided by it
+	KeepsEvents bool                   `protobuf:"varint,19,opt,name=keeps_events,json=keepsEvents,proto3" json:"keeps_events,omitempty"` // events are kept of what it changes; false in logs of releases that had none
 	// Types that are valid to be assigned to Command:
 	//
 	//	*CoordinatorCommand_Mint
@@ -84,6 +84,7 @@ type CoordinatorCommand struct {
 	//	*CoordinatorCommand_ChangePartition
 	//	*CoordinatorCommand_SetMemberStates
 	//	*CoordinatorCommand_ChangePartitions
+	//	*CoordinatorCommand_RecoverPartitions
 	//	*CoordinatorCommand_StartOperation
 	//	*CoordinatorCommand_ChangeOperation
 	//	*CoordinatorCommand_SetRebalance
@@ -199,6 +200,15 @@ func (x *CoordinatorCommand) GetChangePartitions() *ChangePartitionsCommand {
 	return nil
 }
 
+func (x *CoordinatorCommand) GetRecoverPartitions() *RecoverPartitionsCommand {
+	if x != nil {
+		if x, ok := x.Command.(*CoordinatorCommand_RecoverPartitions); ok {
+			return x.RecoverPartitions
+		}
+	}
+	return nil
+}
+
 func (x *CoordinatorCommand) GetStartOperation() *StartOperationCommand {
 	if x != nil {
 		if x, ok := x.Command.(*CoordinatorCommand_StartOperation); ok {
@@ -272,6 +282,10 @@ type CoordinatorCommand_ChangePartitions struct {
 	ChangePartitions *ChangePartitionsCommand `protobuf:"bytes,7,opt,name=change_partitions,json=changePartitions,proto3,oneof"`
 }
 
+type CoordinatorCommand_RecoverPartitions struct {
+	RecoverPartitions *RecoverPartitionsCommand `protobuf:"bytes,8,opt,name=recover_partitions,json=recoverPartitions,proto3,oneof"`
+}
+
 type CoordinatorCommand_StartOperation struct {
 	StartOperation *StartOperationCommand `protobuf:"bytes,20,opt,name=start_operation,json=startOperation,proto3,oneof"`
 }
@@ -303,6 +317,8 @@ func (*CoordinatorCommand_ChangePartition) isCoordinatorCommand_Command() {}
 func (*CoordinatorCommand_SetMemberStates) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_ChangePartitions) isCoordinatorCommand_Command() {}
+
+func (*CoordinatorCommand_RecoverPartitions) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_StartOperation) isCoordinatorCommand_Command() {}
 
@@ -599,6 +615,52 @@ func (x *ChangePartitionsCommand) GetChanges() []*ChangePartitionCommand {
 	return nil
 }
 
+// RecoverPartitionsCommand is what a person has decided about partitions without a living in-sync copy, each recovered or
+// refused by itself.
+type RecoverPartitionsCommand struct {
+	state         protoimpl.MessageState           `protogen:"open.v1"`
+	Items         []*RecoverPartitionsCommand_Item `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverPartitionsCommand) Reset() {
+	*x = RecoverPartitionsCommand{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverPartitionsCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverPartitionsCommand) ProtoMessage() {}
+
+func (x *RecoverPartitionsCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverPartitionsCommand.ProtoReflect.Descriptor instead.
+func (*RecoverPartitionsCommand) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RecoverPartitionsCommand) GetItems() []*RecoverPartitionsCommand_Item {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
 // SetMemberStatesCommand marks members up or down. A change about another boot than the newest is dropped.
 type SetMemberStatesCommand struct {
 	state         protoimpl.MessageState                      `protogen:"open.v1"`
@@ -609,7 +671,7 @@ type SetMemberStatesCommand struct {
 
 func (x *SetMemberStatesCommand) Reset() {
 	*x = SetMemberStatesCommand{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +683,7 @@ func (x *SetMemberStatesCommand) String() string {
 func (*SetMemberStatesCommand) ProtoMessage() {}
 
 func (x *SetMemberStatesCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +696,7 @@ func (x *SetMemberStatesCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMemberStatesCommand.ProtoReflect.Descriptor instead.
 func (*SetMemberStatesCommand) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SetMemberStatesCommand) GetChanges() []*SetMemberStatesCommand_MemberStateChange {
@@ -655,7 +717,7 @@ type StartOperationCommand struct {
 
 func (x *StartOperationCommand) Reset() {
 	*x = StartOperationCommand{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +729,7 @@ func (x *StartOperationCommand) String() string {
 func (*StartOperationCommand) ProtoMessage() {}
 
 func (x *StartOperationCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +742,7 @@ func (x *StartOperationCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartOperationCommand.ProtoReflect.Descriptor instead.
 func (*StartOperationCommand) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StartOperationCommand) GetOperation() *Operation {
@@ -709,7 +771,7 @@ type ChangeOperationCommand struct {
 
 func (x *ChangeOperationCommand) Reset() {
 	*x = ChangeOperationCommand{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +783,7 @@ func (x *ChangeOperationCommand) String() string {
 func (*ChangeOperationCommand) ProtoMessage() {}
 
 func (x *ChangeOperationCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +796,7 @@ func (x *ChangeOperationCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeOperationCommand.ProtoReflect.Descriptor instead.
 func (*ChangeOperationCommand) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{8}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ChangeOperationCommand) GetId() uint64 {
@@ -768,7 +830,7 @@ type SetRebalanceCommand struct {
 
 func (x *SetRebalanceCommand) Reset() {
 	*x = SetRebalanceCommand{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +842,7 @@ func (x *SetRebalanceCommand) String() string {
 func (*SetRebalanceCommand) ProtoMessage() {}
 
 func (x *SetRebalanceCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +855,7 @@ func (x *SetRebalanceCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRebalanceCommand.ProtoReflect.Descriptor instead.
 func (*SetRebalanceCommand) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{9}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetRebalanceCommand) GetRebalance() *Rebalance {
@@ -815,7 +877,7 @@ type RemoveMemberCommand struct {
 
 func (x *RemoveMemberCommand) Reset() {
 	*x = RemoveMemberCommand{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +889,7 @@ func (x *RemoveMemberCommand) String() string {
 func (*RemoveMemberCommand) ProtoMessage() {}
 
 func (x *RemoveMemberCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +902,7 @@ func (x *RemoveMemberCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberCommand.ProtoReflect.Descriptor instead.
 func (*RemoveMemberCommand) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{10}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RemoveMemberCommand) GetNodeId() string {
@@ -877,7 +939,7 @@ type ChangeCoordinatorCommand struct {
 
 func (x *ChangeCoordinatorCommand) Reset() {
 	*x = ChangeCoordinatorCommand{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +951,7 @@ func (x *ChangeCoordinatorCommand) String() string {
 func (*ChangeCoordinatorCommand) ProtoMessage() {}
 
 func (x *ChangeCoordinatorCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[11]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +964,7 @@ func (x *ChangeCoordinatorCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeCoordinatorCommand.ProtoReflect.Descriptor instead.
 func (*ChangeCoordinatorCommand) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{11}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ChangeCoordinatorCommand) GetId() string {
@@ -950,7 +1012,7 @@ type CoordinatorSnapshot struct {
 
 func (x *CoordinatorSnapshot) Reset() {
 	*x = CoordinatorSnapshot{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1024,7 @@ func (x *CoordinatorSnapshot) String() string {
 func (*CoordinatorSnapshot) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[12]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1037,7 @@ func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CoordinatorSnapshot) GetFormat() uint32 {
@@ -1069,6 +1131,74 @@ func (x *CoordinatorSnapshot) GetLeavingCoordinators() []*CoordinatorSnapshot_Le
 	return nil
 }
 
+type RecoverPartitionsCommand_Item struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Partition       uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	ExpectedEpoch   uint64                 `protobuf:"varint,2,opt,name=expected_epoch,json=expectedEpoch,proto3" json:"expected_epoch,omitempty"`
+	Chosen          *Replica               `protobuf:"bytes,3,opt,name=chosen,proto3" json:"chosen,omitempty"`
+	HighestKnownSeq uint64                 `protobuf:"varint,4,opt,name=highest_known_seq,json=highestKnownSeq,proto3" json:"highest_known_seq,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RecoverPartitionsCommand_Item) Reset() {
+	*x = RecoverPartitionsCommand_Item{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverPartitionsCommand_Item) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverPartitionsCommand_Item) ProtoMessage() {}
+
+func (x *RecoverPartitionsCommand_Item) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverPartitionsCommand_Item.ProtoReflect.Descriptor instead.
+func (*RecoverPartitionsCommand_Item) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6, 0}
+}
+
+func (x *RecoverPartitionsCommand_Item) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *RecoverPartitionsCommand_Item) GetExpectedEpoch() uint64 {
+	if x != nil {
+		return x.ExpectedEpoch
+	}
+	return 0
+}
+
+func (x *RecoverPartitionsCommand_Item) GetChosen() *Replica {
+	if x != nil {
+		return x.Chosen
+	}
+	return nil
+}
+
+func (x *RecoverPartitionsCommand_Item) GetHighestKnownSeq() uint64 {
+	if x != nil {
+		return x.HighestKnownSeq
+	}
+	return 0
+}
+
 type SetMemberStatesCommand_MemberStateChange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -1081,7 +1211,7 @@ type SetMemberStatesCommand_MemberStateChange struct {
 
 func (x *SetMemberStatesCommand_MemberStateChange) Reset() {
 	*x = SetMemberStatesCommand_MemberStateChange{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1223,7 @@ func (x *SetMemberStatesCommand_MemberStateChange) String() string {
 func (*SetMemberStatesCommand_MemberStateChange) ProtoMessage() {}
 
 func (x *SetMemberStatesCommand_MemberStateChange) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1236,7 @@ func (x *SetMemberStatesCommand_MemberStateChange) ProtoReflect() protoreflect.M
 
 // Deprecated: Use SetMemberStatesCommand_MemberStateChange.ProtoReflect.Descriptor instead.
 func (*SetMemberStatesCommand_MemberStateChange) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{6, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{7, 0}
 }
 
 func (x *SetMemberStatesCommand_MemberStateChange) GetNodeId() string {
@@ -1148,7 +1278,7 @@ type CoordinatorSnapshot_LeavingCoordinator struct {
 
 func (x *CoordinatorSnapshot_LeavingCoordinator) Reset() {
 	*x = CoordinatorSnapshot_LeavingCoordinator{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1290,7 @@ func (x *CoordinatorSnapshot_LeavingCoordinator) String() string {
 func (*CoordinatorSnapshot_LeavingCoordinator) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_LeavingCoordinator) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1303,7 @@ func (x *CoordinatorSnapshot_LeavingCoordinator) ProtoReflect() protoreflect.Mes
 
 // Deprecated: Use CoordinatorSnapshot_LeavingCoordinator.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_LeavingCoordinator) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13, 0}
 }
 
 func (x *CoordinatorSnapshot_LeavingCoordinator) GetId() string {
@@ -1200,7 +1330,7 @@ type CoordinatorSnapshot_OperationToken struct {
 
 func (x *CoordinatorSnapshot_OperationToken) Reset() {
 	*x = CoordinatorSnapshot_OperationToken{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1342,7 @@ func (x *CoordinatorSnapshot_OperationToken) String() string {
 func (*CoordinatorSnapshot_OperationToken) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_OperationToken) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1355,7 @@ func (x *CoordinatorSnapshot_OperationToken) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use CoordinatorSnapshot_OperationToken.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_OperationToken) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12, 1}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13, 1}
 }
 
 func (x *CoordinatorSnapshot_OperationToken) GetOperationId() uint64 {
@@ -1254,7 +1384,7 @@ type CoordinatorSnapshot_RetiredStore struct {
 
 func (x *CoordinatorSnapshot_RetiredStore) Reset() {
 	*x = CoordinatorSnapshot_RetiredStore{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[16]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1396,7 @@ func (x *CoordinatorSnapshot_RetiredStore) String() string {
 func (*CoordinatorSnapshot_RetiredStore) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[16]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1409,7 @@ func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_RetiredStore.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_RetiredStore) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12, 2}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13, 2}
 }
 
 func (x *CoordinatorSnapshot_RetiredStore) GetNodeId() string {
@@ -1313,7 +1443,7 @@ type CoordinatorSnapshot_MemberSince struct {
 
 func (x *CoordinatorSnapshot_MemberSince) Reset() {
 	*x = CoordinatorSnapshot_MemberSince{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[17]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1455,7 @@ func (x *CoordinatorSnapshot_MemberSince) String() string {
 func (*CoordinatorSnapshot_MemberSince) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[17]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1468,7 @@ func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_MemberSince.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_MemberSince) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{12, 3}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13, 3}
 }
 
 func (x *CoordinatorSnapshot_MemberSince) GetNodeId() string {
@@ -1359,17 +1489,18 @@ var File_kring_v1_coordinator_state_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\n" +
-	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x19kring/v1/operations.proto\x1a\x13kring/v1/ring.proto\"\xf7\x06\n" +
+	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x19kring/v1/operations.proto\x1a\x13kring/v1/ring.proto\"\xcc\a\n" +
 	"\x12CoordinatorCommand\x12\x1f\n" +
 	"\vunix_millis\x18\x01 \x01(\x03R\n" +
 	"unixMillis\x12!\n" +
-	"\fkeeps_events\x18\b \x01(\bR\vkeepsEvents\x122\n" +
+	"\fkeeps_events\x18\x13 \x01(\bR\vkeepsEvents\x122\n" +
 	"\x04mint\x18\x02 \x01(\v2\x1c.kring.v1.MintClusterCommandH\x00R\x04mint\x12=\n" +
 	"\bregister\x18\x03 \x01(\v2\x1f.kring.v1.RegisterMemberCommandH\x00R\bregister\x122\n" +
 	"\x04form\x18\x04 \x01(\v2\x1c.kring.v1.FormClusterCommandH\x00R\x04form\x12M\n" +
 	"\x10change_partition\x18\x05 \x01(\v2 .kring.v1.ChangePartitionCommandH\x00R\x0fchangePartition\x12N\n" +
 	"\x11set_member_states\x18\x06 \x01(\v2 .kring.v1.SetMemberStatesCommandH\x00R\x0fsetMemberStates\x12P\n" +
-	"\x11change_partitions\x18\a \x01(\v2!.kring.v1.ChangePartitionsCommandH\x00R\x10changePartitions\x12J\n" +
+	"\x11change_partitions\x18\a \x01(\v2!.kring.v1.ChangePartitionsCommandH\x00R\x10changePartitions\x12S\n" +
+	"\x12recover_partitions\x18\b \x01(\v2\".kring.v1.RecoverPartitionsCommandH\x00R\x11recoverPartitions\x12J\n" +
 	"\x0fstart_operation\x18\x14 \x01(\v2\x1f.kring.v1.StartOperationCommandH\x00R\x0estartOperation\x12M\n" +
 	"\x10change_operation\x18\x15 \x01(\v2 .kring.v1.ChangeOperationCommandH\x00R\x0fchangeOperation\x12D\n" +
 	"\rset_rebalance\x18\x16 \x01(\v2\x1d.kring.v1.SetRebalanceCommandH\x00R\fsetRebalance\x12D\n" +
@@ -1397,7 +1528,14 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12,\n" +
 	"\basked_by\x18\x04 \x01(\v2\x11.kring.v1.ReplicaR\aaskedBy\"U\n" +
 	"\x17ChangePartitionsCommand\x12:\n" +
-	"\achanges\x18\x01 \x03(\v2 .kring.v1.ChangePartitionCommandR\achanges\"\xfc\x01\n" +
+	"\achanges\x18\x01 \x03(\v2 .kring.v1.ChangePartitionCommandR\achanges\"\xfe\x01\n" +
+	"\x18RecoverPartitionsCommand\x12=\n" +
+	"\x05items\x18\x01 \x03(\v2'.kring.v1.RecoverPartitionsCommand.ItemR\x05items\x1a\xa2\x01\n" +
+	"\x04Item\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12%\n" +
+	"\x0eexpected_epoch\x18\x02 \x01(\x04R\rexpectedEpoch\x12)\n" +
+	"\x06chosen\x18\x03 \x01(\v2\x11.kring.v1.ReplicaR\x06chosen\x12*\n" +
+	"\x11highest_known_seq\x18\x04 \x01(\x04R\x0fhighestKnownSeq\"\xfc\x01\n" +
 	"\x16SetMemberStatesCommand\x12L\n" +
 	"\achanges\x18\x01 \x03(\v22.kring.v1.SetMemberStatesCommand.MemberStateChangeR\achanges\x1a\x93\x01\n" +
 	"\x11MemberStateChange\x12\x17\n" +
@@ -1471,7 +1609,7 @@ func file_kring_v1_coordinator_state_proto_rawDescGZIP() []byte {
 }
 
 var file_kring_v1_coordinator_state_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(ChangeCoordinatorCommand_Kind)(0),               // 0: kring.v1.ChangeCoordinatorCommand.Kind
 	(*CoordinatorCommand)(nil),                       // 1: kring.v1.CoordinatorCommand
@@ -1480,68 +1618,73 @@ var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(*FormClusterCommand)(nil),                       // 4: kring.v1.FormClusterCommand
 	(*ChangePartitionCommand)(nil),                   // 5: kring.v1.ChangePartitionCommand
 	(*ChangePartitionsCommand)(nil),                  // 6: kring.v1.ChangePartitionsCommand
-	(*SetMemberStatesCommand)(nil),                   // 7: kring.v1.SetMemberStatesCommand
-	(*StartOperationCommand)(nil),                    // 8: kring.v1.StartOperationCommand
-	(*ChangeOperationCommand)(nil),                   // 9: kring.v1.ChangeOperationCommand
-	(*SetRebalanceCommand)(nil),                      // 10: kring.v1.SetRebalanceCommand
-	(*RemoveMemberCommand)(nil),                      // 11: kring.v1.RemoveMemberCommand
-	(*ChangeCoordinatorCommand)(nil),                 // 12: kring.v1.ChangeCoordinatorCommand
-	(*CoordinatorSnapshot)(nil),                      // 13: kring.v1.CoordinatorSnapshot
-	(*SetMemberStatesCommand_MemberStateChange)(nil), // 14: kring.v1.SetMemberStatesCommand.MemberStateChange
-	(*CoordinatorSnapshot_LeavingCoordinator)(nil),   // 15: kring.v1.CoordinatorSnapshot.LeavingCoordinator
-	(*CoordinatorSnapshot_OperationToken)(nil),       // 16: kring.v1.CoordinatorSnapshot.OperationToken
-	(*CoordinatorSnapshot_RetiredStore)(nil),         // 17: kring.v1.CoordinatorSnapshot.RetiredStore
-	(*CoordinatorSnapshot_MemberSince)(nil),          // 18: kring.v1.CoordinatorSnapshot.MemberSince
-	(*Settings)(nil),                                 // 19: kring.v1.Settings
-	(*Member)(nil),                                   // 20: kring.v1.Member
-	(*Partition)(nil),                                // 21: kring.v1.Partition
-	(*Replica)(nil),                                  // 22: kring.v1.Replica
-	(*Operation)(nil),                                // 23: kring.v1.Operation
-	(OperationState)(0),                              // 24: kring.v1.OperationState
-	(*Rebalance)(nil),                                // 25: kring.v1.Rebalance
-	(*Table)(nil),                                    // 26: kring.v1.Table
-	(*MemberOverride)(nil),                           // 27: kring.v1.MemberOverride
-	(*Event)(nil),                                    // 28: kring.v1.Event
-	(MemberState)(0),                                 // 29: kring.v1.MemberState
+	(*RecoverPartitionsCommand)(nil),                 // 7: kring.v1.RecoverPartitionsCommand
+	(*SetMemberStatesCommand)(nil),                   // 8: kring.v1.SetMemberStatesCommand
+	(*StartOperationCommand)(nil),                    // 9: kring.v1.StartOperationCommand
+	(*ChangeOperationCommand)(nil),                   // 10: kring.v1.ChangeOperationCommand
+	(*SetRebalanceCommand)(nil),                      // 11: kring.v1.SetRebalanceCommand
+	(*RemoveMemberCommand)(nil),                      // 12: kring.v1.RemoveMemberCommand
+	(*ChangeCoordinatorCommand)(nil),                 // 13: kring.v1.ChangeCoordinatorCommand
+	(*CoordinatorSnapshot)(nil),                      // 14: kring.v1.CoordinatorSnapshot
+	(*RecoverPartitionsCommand_Item)(nil),            // 15: kring.v1.RecoverPartitionsCommand.Item
+	(*SetMemberStatesCommand_MemberStateChange)(nil), // 16: kring.v1.SetMemberStatesCommand.MemberStateChange
+	(*CoordinatorSnapshot_LeavingCoordinator)(nil),   // 17: kring.v1.CoordinatorSnapshot.LeavingCoordinator
+	(*CoordinatorSnapshot_OperationToken)(nil),       // 18: kring.v1.CoordinatorSnapshot.OperationToken
+	(*CoordinatorSnapshot_RetiredStore)(nil),         // 19: kring.v1.CoordinatorSnapshot.RetiredStore
+	(*CoordinatorSnapshot_MemberSince)(nil),          // 20: kring.v1.CoordinatorSnapshot.MemberSince
+	(*Settings)(nil),                                 // 21: kring.v1.Settings
+	(*Member)(nil),                                   // 22: kring.v1.Member
+	(*Partition)(nil),                                // 23: kring.v1.Partition
+	(*Replica)(nil),                                  // 24: kring.v1.Replica
+	(*Operation)(nil),                                // 25: kring.v1.Operation
+	(OperationState)(0),                              // 26: kring.v1.OperationState
+	(*Rebalance)(nil),                                // 27: kring.v1.Rebalance
+	(*Table)(nil),                                    // 28: kring.v1.Table
+	(*MemberOverride)(nil),                           // 29: kring.v1.MemberOverride
+	(*Event)(nil),                                    // 30: kring.v1.Event
+	(MemberState)(0),                                 // 31: kring.v1.MemberState
 }
 var file_kring_v1_coordinator_state_proto_depIdxs = []int32{
 	2,  // 0: kring.v1.CoordinatorCommand.mint:type_name -> kring.v1.MintClusterCommand
 	3,  // 1: kring.v1.CoordinatorCommand.register:type_name -> kring.v1.RegisterMemberCommand
 	4,  // 2: kring.v1.CoordinatorCommand.form:type_name -> kring.v1.FormClusterCommand
 	5,  // 3: kring.v1.CoordinatorCommand.change_partition:type_name -> kring.v1.ChangePartitionCommand
-	7,  // 4: kring.v1.CoordinatorCommand.set_member_states:type_name -> kring.v1.SetMemberStatesCommand
+	8,  // 4: kring.v1.CoordinatorCommand.set_member_states:type_name -> kring.v1.SetMemberStatesCommand
 	6,  // 5: kring.v1.CoordinatorCommand.change_partitions:type_name -> kring.v1.ChangePartitionsCommand
-	8,  // 6: kring.v1.CoordinatorCommand.start_operation:type_name -> kring.v1.StartOperationCommand
-	9,  // 7: kring.v1.CoordinatorCommand.change_operation:type_name -> kring.v1.ChangeOperationCommand
-	10, // 8: kring.v1.CoordinatorCommand.set_rebalance:type_name -> kring.v1.SetRebalanceCommand
-	11, // 9: kring.v1.CoordinatorCommand.remove_member:type_name -> kring.v1.RemoveMemberCommand
-	12, // 10: kring.v1.CoordinatorCommand.change_coordinator:type_name -> kring.v1.ChangeCoordinatorCommand
-	19, // 11: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
-	20, // 12: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
-	21, // 13: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
-	21, // 14: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
-	22, // 15: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
-	5,  // 16: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
-	14, // 17: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
-	23, // 18: kring.v1.StartOperationCommand.operation:type_name -> kring.v1.Operation
-	24, // 19: kring.v1.ChangeOperationCommand.state:type_name -> kring.v1.OperationState
-	25, // 20: kring.v1.SetRebalanceCommand.rebalance:type_name -> kring.v1.Rebalance
-	0,  // 21: kring.v1.ChangeCoordinatorCommand.kind:type_name -> kring.v1.ChangeCoordinatorCommand.Kind
-	26, // 22: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
-	18, // 23: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
-	17, // 24: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
-	23, // 25: kring.v1.CoordinatorSnapshot.operations:type_name -> kring.v1.Operation
-	16, // 26: kring.v1.CoordinatorSnapshot.operation_tokens:type_name -> kring.v1.CoordinatorSnapshot.OperationToken
-	25, // 27: kring.v1.CoordinatorSnapshot.rebalance:type_name -> kring.v1.Rebalance
-	27, // 28: kring.v1.CoordinatorSnapshot.member_overrides:type_name -> kring.v1.MemberOverride
-	28, // 29: kring.v1.CoordinatorSnapshot.events:type_name -> kring.v1.Event
-	15, // 30: kring.v1.CoordinatorSnapshot.leaving_coordinators:type_name -> kring.v1.CoordinatorSnapshot.LeavingCoordinator
-	29, // 31: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	7,  // 6: kring.v1.CoordinatorCommand.recover_partitions:type_name -> kring.v1.RecoverPartitionsCommand
+	9,  // 7: kring.v1.CoordinatorCommand.start_operation:type_name -> kring.v1.StartOperationCommand
+	10, // 8: kring.v1.CoordinatorCommand.change_operation:type_name -> kring.v1.ChangeOperationCommand
+	11, // 9: kring.v1.CoordinatorCommand.set_rebalance:type_name -> kring.v1.SetRebalanceCommand
+	12, // 10: kring.v1.CoordinatorCommand.remove_member:type_name -> kring.v1.RemoveMemberCommand
+	13, // 11: kring.v1.CoordinatorCommand.change_coordinator:type_name -> kring.v1.ChangeCoordinatorCommand
+	21, // 12: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
+	22, // 13: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
+	23, // 14: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
+	23, // 15: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
+	24, // 16: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
+	5,  // 17: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
+	15, // 18: kring.v1.RecoverPartitionsCommand.items:type_name -> kring.v1.RecoverPartitionsCommand.Item
+	16, // 19: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
+	25, // 20: kring.v1.StartOperationCommand.operation:type_name -> kring.v1.Operation
+	26, // 21: kring.v1.ChangeOperationCommand.state:type_name -> kring.v1.OperationState
+	27, // 22: kring.v1.SetRebalanceCommand.rebalance:type_name -> kring.v1.Rebalance
+	0,  // 23: kring.v1.ChangeCoordinatorCommand.kind:type_name -> kring.v1.ChangeCoordinatorCommand.Kind
+	28, // 24: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
+	20, // 25: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
+	19, // 26: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
+	25, // 27: kring.v1.CoordinatorSnapshot.operations:type_name -> kring.v1.Operation
+	18, // 28: kring.v1.CoordinatorSnapshot.operation_tokens:type_name -> kring.v1.CoordinatorSnapshot.OperationToken
+	27, // 29: kring.v1.CoordinatorSnapshot.rebalance:type_name -> kring.v1.Rebalance
+	29, // 30: kring.v1.CoordinatorSnapshot.member_overrides:type_name -> kring.v1.MemberOverride
+	30, // 31: kring.v1.CoordinatorSnapshot.events:type_name -> kring.v1.Event
+	17, // 32: kring.v1.CoordinatorSnapshot.leaving_coordinators:type_name -> kring.v1.CoordinatorSnapshot.LeavingCoordinator
+	24, // 33: kring.v1.RecoverPartitionsCommand.Item.chosen:type_name -> kring.v1.Replica
+	31, // 34: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_state_proto_init() }
@@ -1558,6 +1701,7 @@ func file_kring_v1_coordinator_state_proto_init() {
 		(*CoordinatorCommand_ChangePartition)(nil),
 		(*CoordinatorCommand_SetMemberStates)(nil),
 		(*CoordinatorCommand_ChangePartitions)(nil),
+		(*CoordinatorCommand_RecoverPartitions)(nil),
 		(*CoordinatorCommand_StartOperation)(nil),
 		(*CoordinatorCommand_ChangeOperation)(nil),
 		(*CoordinatorCommand_SetRebalance)(nil),
@@ -1570,7 +1714,7 @@ func file_kring_v1_coordinator_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_state_proto_rawDesc), len(file_kring_v1_coordinator_state_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

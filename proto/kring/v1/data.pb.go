@@ -735,13 +735,17 @@ func (x *CountCopiesResponse) GetNodeId() string {
 }
 
 type CountCopiesResponse_Copy struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Partition     uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	Keys          uint64                 `protobuf:"varint,2,opt,name=keys,proto3" json:"keys,omitempty"`       // applied
-	Applied       uint64                 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"` // seq
-	Digest        uint64                 `protobuf:"varint,4,opt,name=digest,proto3" json:"digest,omitempty"`   // xxhash64 over all applied records in key order: equal on equal copies at equal seq
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Partition        uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Keys             uint64                 `protobuf:"varint,2,opt,name=keys,proto3" json:"keys,omitempty"`                                                   // applied
+	Applied          uint64                 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"`                                             // seq
+	Digest           uint64                 `protobuf:"varint,4,opt,name=digest,proto3" json:"digest,omitempty"`                                               // xxhash64 over all applied records in key order: equal on equal copies at equal seq
+	Last             uint64                 `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`                                                   // seq of the log's last entry, committed or not
+	LastEpoch        uint64                 `protobuf:"varint,6,opt,name=last_epoch,json=lastEpoch,proto3" json:"last_epoch,omitempty"`                        // in which that entry was born: of two copies, the one with the higher (last_epoch, last) knows more
+	NewestUnixMillis uint64                 `protobuf:"varint,7,opt,name=newest_unix_millis,json=newestUnixMillis,proto3" json:"newest_unix_millis,omitempty"` // about when the newest entry known here was written; 0: there is none
+	StoreId          uint64                 `protobuf:"varint,8,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`                              // of the data directory that holds the copy
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *CountCopiesResponse_Copy) Reset() {
@@ -798,6 +802,34 @@ func (x *CountCopiesResponse_Copy) GetApplied() uint64 {
 func (x *CountCopiesResponse_Copy) GetDigest() uint64 {
 	if x != nil {
 		return x.Digest
+	}
+	return 0
+}
+
+func (x *CountCopiesResponse_Copy) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *CountCopiesResponse_Copy) GetLastEpoch() uint64 {
+	if x != nil {
+		return x.LastEpoch
+	}
+	return 0
+}
+
+func (x *CountCopiesResponse_Copy) GetNewestUnixMillis() uint64 {
+	if x != nil {
+		return x.NewestUnixMillis
+	}
+	return 0
+}
+
+func (x *CountCopiesResponse_Copy) GetStoreId() uint64 {
+	if x != nil {
+		return x.StoreId
 	}
 	return 0
 }
@@ -873,15 +905,20 @@ const file_kring_v1_data_proto_rawDesc = "" +
 	"\x12CountCopiesRequest\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\rR\n" +
-	"partitions\"\xd6\x01\n" +
+	"partitions\"\xd3\x02\n" +
 	"\x13CountCopiesResponse\x12:\n" +
 	"\x06copies\x18\x01 \x03(\v2\".kring.v1.CountCopiesResponse.CopyR\x06copies\x12\x17\n" +
-	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x1aj\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x1a\xe6\x01\n" +
 	"\x04Copy\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\x04R\x04keys\x12\x18\n" +
 	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x16\n" +
-	"\x06digest\x18\x04 \x01(\x04R\x06digest*^\n" +
+	"\x06digest\x18\x04 \x01(\x04R\x06digest\x12\x12\n" +
+	"\x04last\x18\x05 \x01(\x04R\x04last\x12\x1d\n" +
+	"\n" +
+	"last_epoch\x18\x06 \x01(\x04R\tlastEpoch\x12,\n" +
+	"\x12newest_unix_millis\x18\a \x01(\x04R\x10newestUnixMillis\x12\x19\n" +
+	"\bstore_id\x18\b \x01(\x04R\astoreId*^\n" +
 	"\x02Op\x12\x12\n" +
 	"\x0eOP_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +

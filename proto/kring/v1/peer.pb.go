@@ -29,6 +29,7 @@ type PeerFrame struct {
 	Acks          []*Ack                 `protobuf:"bytes,4,rep,name=acks,proto3" json:"acks,omitempty"`
 	Beacon        *Beacon                `protobuf:"bytes,5,opt,name=beacon,proto3" json:"beacon,omitempty"`
 	BeaconAck     *BeaconAck             `protobuf:"bytes,6,opt,name=beacon_ack,json=beaconAck,proto3" json:"beacon_ack,omitempty"`
+	Decided       []*Partition           `protobuf:"bytes,7,rep,name=decided,proto3" json:"decided,omitempty"` // the sender has asked for these, and the receiver leads them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,6 +102,13 @@ func (x *PeerFrame) GetBeacon() *Beacon {
 func (x *PeerFrame) GetBeaconAck() *BeaconAck {
 	if x != nil {
 		return x.BeaconAck
+	}
+	return nil
+}
+
+func (x *PeerFrame) GetDecided() []*Partition {
+	if x != nil {
+		return x.Decided
 	}
 	return nil
 }
@@ -820,7 +828,7 @@ var File_kring_v1_peer_proto protoreflect.FileDescriptor
 
 const file_kring_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x13kring/v1/peer.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\xf8\x01\n" +
+	"\x13kring/v1/peer.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\xa7\x02\n" +
 	"\tPeerFrame\x12%\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0f.kring.v1.HelloR\x05hello\x12\x17\n" +
 	"\asent_at\x18\x02 \x01(\x03R\x06sentAt\x12*\n" +
@@ -828,7 +836,8 @@ const file_kring_v1_peer_proto_rawDesc = "" +
 	"\x04acks\x18\x04 \x03(\v2\r.kring.v1.AckR\x04acks\x12(\n" +
 	"\x06beacon\x18\x05 \x01(\v2\x10.kring.v1.BeaconR\x06beacon\x122\n" +
 	"\n" +
-	"beacon_ack\x18\x06 \x01(\v2\x13.kring.v1.BeaconAckR\tbeaconAck\"\xa9\x01\n" +
+	"beacon_ack\x18\x06 \x01(\v2\x13.kring.v1.BeaconAckR\tbeaconAck\x12-\n" +
+	"\adecided\x18\a \x03(\v2\x13.kring.v1.PartitionR\adecided\"\xa9\x01\n" +
 	"\x05Hello\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12+\n" +
@@ -927,8 +936,8 @@ var file_kring_v1_peer_proto_goTypes = []any{
 	(*SnapshotChunk)(nil),   // 7: kring.v1.SnapshotChunk
 	(*SnapshotHeader)(nil),  // 8: kring.v1.SnapshotHeader
 	(*SnapshotItem)(nil),    // 9: kring.v1.SnapshotItem
-	(*Replica)(nil),         // 10: kring.v1.Replica
-	(*Partition)(nil),       // 11: kring.v1.Partition
+	(*Partition)(nil),       // 10: kring.v1.Partition
+	(*Replica)(nil),         // 11: kring.v1.Replica
 }
 var file_kring_v1_peer_proto_depIdxs = []int32{
 	1,  // 0: kring.v1.PeerFrame.hello:type_name -> kring.v1.Hello
@@ -936,20 +945,21 @@ var file_kring_v1_peer_proto_depIdxs = []int32{
 	3,  // 2: kring.v1.PeerFrame.acks:type_name -> kring.v1.Ack
 	4,  // 3: kring.v1.PeerFrame.beacon:type_name -> kring.v1.Beacon
 	5,  // 4: kring.v1.PeerFrame.beacon_ack:type_name -> kring.v1.BeaconAck
-	10, // 5: kring.v1.Hello.replica:type_name -> kring.v1.Replica
-	11, // 6: kring.v1.Append.configuration:type_name -> kring.v1.Partition
-	10, // 7: kring.v1.SnapshotRequest.replica:type_name -> kring.v1.Replica
-	8,  // 8: kring.v1.SnapshotChunk.header:type_name -> kring.v1.SnapshotHeader
-	9,  // 9: kring.v1.SnapshotChunk.items:type_name -> kring.v1.SnapshotItem
-	0,  // 10: kring.v1.PeerService.Exchange:input_type -> kring.v1.PeerFrame
-	6,  // 11: kring.v1.PeerService.Snapshot:input_type -> kring.v1.SnapshotRequest
-	0,  // 12: kring.v1.PeerService.Exchange:output_type -> kring.v1.PeerFrame
-	7,  // 13: kring.v1.PeerService.Snapshot:output_type -> kring.v1.SnapshotChunk
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 5: kring.v1.PeerFrame.decided:type_name -> kring.v1.Partition
+	11, // 6: kring.v1.Hello.replica:type_name -> kring.v1.Replica
+	10, // 7: kring.v1.Append.configuration:type_name -> kring.v1.Partition
+	11, // 8: kring.v1.SnapshotRequest.replica:type_name -> kring.v1.Replica
+	8,  // 9: kring.v1.SnapshotChunk.header:type_name -> kring.v1.SnapshotHeader
+	9,  // 10: kring.v1.SnapshotChunk.items:type_name -> kring.v1.SnapshotItem
+	0,  // 11: kring.v1.PeerService.Exchange:input_type -> kring.v1.PeerFrame
+	6,  // 12: kring.v1.PeerService.Snapshot:input_type -> kring.v1.SnapshotRequest
+	0,  // 13: kring.v1.PeerService.Exchange:output_type -> kring.v1.PeerFrame
+	7,  // 14: kring.v1.PeerService.Snapshot:output_type -> kring.v1.SnapshotChunk
+	13, // [13:15] is the sub-list for method output_type
+	11, // [11:13] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_peer_proto_init() }

@@ -137,7 +137,10 @@ type Partition struct {
 	Joining []*Replica             `protobuf:"bytes,5,rep,name=joining,proto3" json:"joining,omitempty"`             // receive every entry, do not count yet
 	// The primary of the epoch before had stopped serving for good before this one was decided (a planned handover): no
 	// lease of its outlives it, and the new primary need not wait for any. True in that one epoch only.
-	Released      bool `protobuf:"varint,6,opt,name=released,proto3" json:"released,omitempty"`
+	Released bool `protobuf:"varint,6,opt,name=released,proto3" json:"released,omitempty"`
+	// Not 0 once a person has overridden that all in-sync copies were gone: every entry logged from then on has a higher
+	// sequence number, so that no version recurs. Kept by every later change.
+	SeqFloor      uint64 `protobuf:"varint,7,opt,name=seq_floor,json=seqFloor,proto3" json:"seq_floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -212,6 +215,13 @@ func (x *Partition) GetReleased() bool {
 		return x.Released
 	}
 	return false
+}
+
+func (x *Partition) GetSeqFloor() uint64 {
+	if x != nil {
+		return x.SeqFloor
+	}
+	return 0
 }
 
 // Member is a storage node as registered.
@@ -537,14 +547,15 @@ const file_kring_v1_ring_proto_rawDesc = "" +
 	"\x13kring/v1/ring.proto\x12\bkring.v1\"=\n" +
 	"\aReplica\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
-	"\bstore_id\x18\x02 \x01(\x04R\astoreId\"\xd3\x01\n" +
+	"\bstore_id\x18\x02 \x01(\x04R\astoreId\"\xf0\x01\n" +
 	"\tPartition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12+\n" +
 	"\aprimary\x18\x03 \x01(\v2\x11.kring.v1.ReplicaR\aprimary\x12*\n" +
 	"\ain_sync\x18\x04 \x03(\v2\x11.kring.v1.ReplicaR\x06inSync\x12+\n" +
 	"\ajoining\x18\x05 \x03(\v2\x11.kring.v1.ReplicaR\ajoining\x12\x1a\n" +
-	"\breleased\x18\x06 \x01(\bR\breleased\"\xe9\x01\n" +
+	"\breleased\x18\x06 \x01(\bR\breleased\x12\x1b\n" +
+	"\tseq_floor\x18\a \x01(\x04R\bseqFloor\"\xe9\x01\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\x04R\astoreId\x12\x1d\n" +

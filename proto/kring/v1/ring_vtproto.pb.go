@@ -94,6 +94,11 @@ func (m *Partition) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.SeqFloor != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.SeqFloor))
+		i--
+		dAtA[i] = 0x38
+	}
 	if m.Released {
 		i--
 		if m.Released {
@@ -480,6 +485,9 @@ func (m *Partition) SizeVT() (n int) {
 	}
 	if m.Released {
 		n += 2
+	}
+	if m.SeqFloor != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.SeqFloor))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -901,6 +909,25 @@ func (m *Partition) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Released = bool(v != 0)
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SeqFloor", wireType)
+			}
+			m.SeqFloor = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.SeqFloor |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -1965,6 +1992,25 @@ func (m *Partition) UnmarshalVTUnsafe(dAtA []byte) error {
 				}
 			}
 			m.Released = bool(v != 0)
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SeqFloor", wireType)
+			}
+			m.SeqFloor = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.SeqFloor |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
