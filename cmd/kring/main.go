@@ -97,7 +97,7 @@ func newRoot() *cobra.Command {
 	}
 	add(groupRun, newDev(), newCoordinator(), newNode(), newGateway())
 	add(groupUse, newPut(), newGet(), newDel(), newIncr(), newBenchCommand())
-	add(groupLook, newStatus(), newMembers(), newCoordinators(), newRing(), newLocate(), newWait(), newEvents())
+	add(groupLook, newStatus(), newTop(), newMembers(), newCoordinators(), newRing(), newLocate(), newWait(), newEvents())
 	add(groupRule, newDrain(), newUndrain(), newRemove(), newReplace(), newWeight(), newZone(), newReplicas(), newOperations(),
 		newOperation(), newRebalance(), newRecover())
 	root.AddCommand(newVersion(), newCompletion())

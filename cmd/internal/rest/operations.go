@@ -171,6 +171,12 @@ func (c *Client) Operation(ctx context.Context, id uint64) (*Operation, error) {
 	return v, c.JSON(ctx, OperationPath(id), nil, v)
 }
 
+// Operations asks for all that run, and those that ended of late.
+func (c *Client) Operations(ctx context.Context) (*Operations, error) {
+	v := &Operations{}
+	return v, c.JSON(ctx, OperationsPath, nil, v)
+}
+
 // Rebalance asks what moves now.
 func (c *Client) Rebalance(ctx context.Context) (*Rebalance, error) {
 	v := &Rebalance{}
