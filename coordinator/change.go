@@ -95,7 +95,7 @@ func (c *Coordinator) changePartition(ctx context.Context, req *kringv1.ChangePa
 // changePartitions has many decided, in one entry of the log. Only the leader comes here. Who may ask for what is
 // ring.Ask's to say.
 func (c *Coordinator) changePartitions(_ context.Context, req *kringv1.ChangePartitionsRequest) (*kringv1.ChangePartitionsResponse, error) {
-	if err := c.checkLeading(); err != nil {
+	if err := c.checkDeciding(); err != nil {
 		return nil, err
 	}
 	t := c.feed.table()

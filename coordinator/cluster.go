@@ -59,11 +59,15 @@ func (c *Coordinator) clusterFrom(leader string) (*kringv1.GetClusterResponse, e
 	if err != nil {
 		return nil, err
 	}
-	return &kringv1.GetClusterResponse{
+	resp := &kringv1.GetClusterResponse{
 		Settings: ringpb.FromSettings(s.table.Settings), TableVersion: s.table.Version, Formed: s.table.Formed(),
 		Coordinators: coordinators, Nodes: c.nodeInfos(s, v, now), Gateways: c.beats.gatewayList(now), Problems: problems(s, v, now),
 		ExpectedCoordinators: uint32(c.cfg.BootstrapCoordinators), ExpectedNodes: uint32(c.cfg.BootstrapNodes),
-	}, nil
+	}
+	if s.restored != nil { // what there is may be old
+		resp.Formed, resp.Problems = false, nil
+	}
+	return resp, nil
 }
 
 // coordinatorInfos are raft's voters, and before there are any those that gossip knows. leader is empty for none.

@@ -62,6 +62,7 @@ type Config struct {
 	// LeaderlessAfter is how long no leader must be known for watchers to be sent to another coordinator: longer than an
 	// election takes, at least twice RaftTimeout.
 	LeaderlessAfter time.Duration
+	Release         string        // of this program, for people
 	StopTimeout     time.Duration // calls under way get so long to end at a stop
 
 	GRPCOptions []grpc.ServerOption

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/kringdb/kring/coordinator/gossip"
+	"github.com/kringdb/kring/ring"
 )
 
 // Coordinator is one of the cluster's masters. Make it with New, then Run it once.
@@ -39,10 +40,13 @@ type Coordinator struct {
 	allWell   uint64                 // version of a table all of whose disks are there; used by the leader's goroutine alone
 	// setBackSaid is when noticeSetBack last complained; used by the leader's goroutine alone.
 	setBackSaid time.Time
-	look        chan struct{} // asks the leader to look around now
-	calls       chan struct{} // one for each unary call in flight
-	watchers    chan struct{} // one for each watcher
-	stopping    chan struct{} // closed when Run begins to stop
+	adoptAsked  time.Time // when the nodes were asked what they follow; used by the leader's goroutine alone
+	// awaited are the nodes that a restored leader waits for; nil: it does not know yet, or does not wait.
+	awaited  atomic.Pointer[[]ring.NodeID]
+	look     chan struct{} // asks the leader to look around now
+	calls    chan struct{} // one for each unary call in flight
+	watchers chan struct{} // one for each watcher
+	stopping chan struct{} // closed when Run begins to stop
 }
 
 // New checks the configuration and registers metrics; it starts nothing and touches no disk.

@@ -80,6 +80,7 @@ func (c *Coordinator) lead(ctx context.Context) {
 		c.moves.forget(time.Now())
 		c.planner.forget()
 		c.setWaiting("")
+		c.awaited.Store(nil)
 		c.cfg.Logger.Info("no longer leading the coordinators")
 	}()
 	members := c.cfg.Gossip.Subscribe()
@@ -91,7 +92,7 @@ func (c *Coordinator) lead(ctx context.Context) {
 		if now.Sub(last) > stallAfter {
 			c.beats.lead(now)
 		}
-		c.lookAround(now)
+		c.lookAround(ctx, now)
 		last = time.Now()
 		_, changed := c.feed.wait()
 		select {
@@ -122,7 +123,13 @@ func (c *Coordinator) catchUp(ctx context.Context) bool {
 }
 
 // lookAround proposes what is due. What fails is tried again at the next look, if this coordinator leads then.
-func (c *Coordinator) lookAround(now time.Time) {
+func (c *Coordinator) lookAround(ctx context.Context, now time.Time) {
+	if restored := c.machine.restored(); restored != nil {
+		if err := c.adopt(ctx, now, restored); err != nil && ctx.Err() == nil {
+			c.complain("take over what the nodes follow", err)
+		}
+		return
+	}
 	for _, step := range []struct {
 		name string
 		do   func(time.Time) error
@@ -130,14 +137,19 @@ func (c *Coordinator) lookAround(now time.Time) {
 		{"mark members", c.markMembers}, {"pace moves", c.pace}, {"plan moves", c.planMoves}, {"end operations", c.endOperations},
 		{"compare epochs", c.noticeSetBack}} {
 		if err := step.do(now); err != nil {
-			if trouble := step.name + ": " + err.Error(); c.consensus.leading() && trouble != c.trouble {
-				c.cfg.Logger.Warn("could not "+step.name, "error", err)
-				c.trouble = trouble // said once, not with every look
-			}
+			c.complain(step.name, err)
 			return
 		}
 	}
 	c.trouble = ""
+}
+
+// complain says what went wrong once, and not with every look.
+func (c *Coordinator) complain(step string, err error) {
+	if trouble := step + ": " + err.Error(); c.consensus.leading() && trouble != c.trouble {
+		c.cfg.Logger.Warn("could not "+step, "error", err)
+		c.trouble = trouble
+	}
 }
 
 // mint gives the cluster its id, once in its life.

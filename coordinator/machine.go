@@ -45,7 +45,7 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 	for i, entry := range entries {
 		results[i] = m.applyOne(entry)
 	}
-	if m.state.table.Version != before {
+	if m.state.table.Version != before && m.state.restored == nil {
 		m.feed.publish(m.state.published())
 	}
 	if n := len(entries); n > 0 && m.broken == nil {
@@ -108,7 +108,9 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state = s
-	m.feed.publish(s.published())
+	if s.restored == nil { // what may be old is told to nobody
+		m.feed.publish(s.published())
+	}
 	m.events.publish(s.events, s.table.Version)
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 
 // register has a node's start decided. Only the leader comes here.
 func (c *Coordinator) register(_ context.Context, req *kringv1.RegisterRequest) (*kringv1.RegisterResponse, error) {
-	if err := c.checkLeading(); err != nil {
+	if err := c.checkDeciding(); err != nil {
 		return nil, err
 	}
 	if c.feed.table().Settings.ClusterID == "" {
@@ -43,7 +43,7 @@ func (c *Coordinator) register(_ context.Context, req *kringv1.RegisterRequest) 
 
 // heartbeat records a sign of life. Only the leader comes here.
 func (c *Coordinator) heartbeat(_ context.Context, req *kringv1.HeartbeatRequest) (*kringv1.HeartbeatResponse, error) {
-	if err := c.checkLeading(); err != nil {
+	if err := c.checkDeciding(); err != nil {
 		return nil, err
 	}
 	t := c.feed.table()

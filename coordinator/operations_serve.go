@@ -43,7 +43,7 @@ func (c *Coordinator) proposeRepeatable(name string, cmd *kringv1.CoordinatorCom
 // startOperation tries the operation on a copy of the state first: so it is refused, planned or counted before it is decided. Only
 // the leader comes here.
 func (c *Coordinator) startOperation(_ context.Context, req *kringv1.StartOperationRequest) (*kringv1.StartOperationResponse, error) {
-	if err := c.checkLeading(); err != nil {
+	if err := c.checkDeciding(); err != nil {
 		return nil, err
 	}
 	trial := c.machine.times()
@@ -88,7 +88,7 @@ func (c *Coordinator) startOperation(_ context.Context, req *kringv1.StartOperat
 
 // changeOperation is a person's word: a person cannot say that it is done. Only the leader comes here.
 func (c *Coordinator) changeOperation(_ context.Context, req *kringv1.ChangeOperationRequest) (*kringv1.ChangeOperationResponse, error) {
-	if err := c.checkLeading(); err != nil {
+	if err := c.checkDeciding(); err != nil {
 		return nil, err
 	}
 	if !slices.Contains([]kringv1.OperationState{opRunning, opPaused, opCanceled}, req.GetState()) {
@@ -109,7 +109,7 @@ func changeOperationTo(id uint64, state kringv1.OperationState, message string) 
 
 // listOperations is newest first. Only the leader comes here.
 func (c *Coordinator) listOperations(_ context.Context, req *kringv1.ListOperationsRequest) (*kringv1.ListOperationsResponse, error) {
-	if err := c.checkLeading(); err != nil {
+	if err := c.checkDeciding(); err != nil {
 		return nil, err
 	}
 	all := c.machine.operations()
@@ -130,7 +130,7 @@ func (c *Coordinator) listOperations(_ context.Context, req *kringv1.ListOperati
 
 // setRebalance replaces the settings of moves. Only the leader comes here.
 func (c *Coordinator) setRebalance(_ context.Context, req *kringv1.SetRebalanceRequest) (*kringv1.SetRebalanceResponse, error) {
-	if err := c.checkLeading(); err != nil {
+	if err := c.checkDeciding(); err != nil {
 		return nil, err
 	}
 	if err := checkRebalance(req.GetRebalance()); err != nil {
@@ -146,7 +146,7 @@ func (c *Coordinator) setRebalance(_ context.Context, req *kringv1.SetRebalanceR
 
 // getRebalance is what moves now, and what is still to come. Only the leader comes here.
 func (c *Coordinator) getRebalance(context.Context, *kringv1.GetRebalanceRequest) (*kringv1.GetRebalanceResponse, error) {
-	if err := c.checkLeading(); err != nil {
+	if err := c.checkDeciding(); err != nil {
 		return nil, err
 	}
 	now := time.Now()

@@ -44,7 +44,7 @@ func (s *state) recoverPartitions(index uint64, now int64, c *kringv1.RecoverPar
 // recoverPartitions has a person's overrides decided, in one entry of the log. Only the leader comes here. It judges the copies
 // by what it sees itself: a leader that has not listened for long takes nobody for lost, and refuses.
 func (c *Coordinator) recoverPartitions(_ context.Context, req *kringv1.RecoverPartitionsRequest) (*kringv1.RecoverPartitionsResponse, error) {
-	if err := c.checkLeading(); err != nil {
+	if err := c.checkDeciding(); err != nil {
 		return nil, err
 	}
 	t := c.feed.table()

@@ -27,7 +27,7 @@ func encodeState(s *state) ([]byte, error) {
 		Format: snapshotFormat, Table: ringpb.FromTable(s.table), PartitionChangedUnixMillis: s.partitionChanged,
 		PartitionShortUnixMillis: s.partitionShort,
 		Operations:               s.operations.list, Rebalance: s.rebalance, MemberOverrides: encodeOverrides(s.overrides), Events: s.events,
-		OperationsVersion: s.operations.version, LeavingCoordinators: encodeLeaving(s.leaving),
+		OperationsVersion: s.operations.version, LeavingCoordinators: encodeLeaving(s.leaving), Restored: s.restored,
 	}
 	for i := range s.table.Members {
 		id := s.table.Members[i].Node
@@ -89,7 +89,7 @@ func (s *state) decodeControl(in *kringv1.CoordinatorSnapshot) error {
 		s.operations.tokens[t.GetToken()] = t.GetOperationId()
 	}
 	s.rebalance, s.overrides, s.events = in.GetRebalance(), decodeOverrides(in.GetMemberOverrides()), in.GetEvents()
-	s.leaving = decodeLeaving(in.GetLeavingCoordinators())
+	s.leaving, s.restored = decodeLeaving(in.GetLeavingCoordinators()), in.GetRestored()
 	if s.rebalance == nil {
 		s.rebalance = &kringv1.Rebalance{}
 	}

@@ -29,8 +29,10 @@ type state struct {
 	rebalance  *kringv1.Rebalance // as it was set; never nil, never modified
 	overrides  map[ring.NodeID]override
 	leaving    map[string]leaving // coordinators that have left, or have to, by id
-	events     []*kringv1.Event   // the newest, by rising id; never modified
-	noting     noting
+	// restored: the table may be an old one, and is told to nobody. nil: it is not. Never modified.
+	restored *kringv1.CoordinatorSnapshot_Restored
+	events   []*kringv1.Event // the newest, by rising id; never modified
+	noting   noting
 }
 
 // retiredStore is why a disk is refused: another has taken its place, or its node was removed.
@@ -84,6 +86,10 @@ func (s *state) apply(index uint64, cmd *kringv1.CoordinatorCommand) (r result, 
 		r.err = s.setRebalance(index, c.SetRebalance)
 	case *kringv1.CoordinatorCommand_RemoveMember:
 		r.operation, r.err = s.removeMember(index, now, c.RemoveMember)
+	case *kringv1.CoordinatorCommand_Adopt:
+		r.err = s.adopt(index, now, c.Adopt)
+	case *kringv1.CoordinatorCommand_AcceptMissing:
+		r.err = s.acceptMissing(c.AcceptMissing)
 	case *kringv1.CoordinatorCommand_ChangeCoordinator:
 		r.err = s.changeCoordinator(c.ChangeCoordinator)
 	default:
@@ -241,7 +247,7 @@ func (s *state) clone() *state {
 		table: s.table, memberSince: maps.Clone(s.memberSince), partitionChanged: slices.Clone(s.partitionChanged),
 		partitionShort: slices.Clone(s.partitionShort), retired: maps.Clone(s.retired),
 		operations: operations{list: s.operations.list, tokens: maps.Clone(s.operations.tokens), version: s.operations.version},
-		rebalance:  s.rebalance, overrides: maps.Clone(s.overrides), leaving: maps.Clone(s.leaving),
+		rebalance:  s.rebalance, overrides: maps.Clone(s.overrides), leaving: maps.Clone(s.leaving), restored: s.restored,
 		events: s.events[:len(s.events):len(s.events)], // what is appended to either is not seen by the other
 	}
 }

@@ -44,7 +44,7 @@ func (s server) GetCoordinatorState(context.Context, *kringv1.GetCoordinatorStat
 		return nil, err
 	}
 	resp := &kringv1.GetCoordinatorStateResponse{
-		Id: s.cfg.ID, ClusterId: s.feed.table().Settings.ClusterID, AppliedIndex: s.consensus.raft.AppliedIndex(), Removed: s.machine.gone(),
+		Id: s.cfg.ID, ClusterId: s.machine.clusterID(), AppliedIndex: s.consensus.raft.AppliedIndex(), Removed: s.machine.gone(),
 	}
 	for _, other := range servers {
 		resp.Members = append(resp.Members, string(other.ID))
@@ -87,7 +87,7 @@ func (c *Coordinator) coordinatorList(ctx context.Context, leader string) (*krin
 		}
 	}
 	asking.Wait()
-	return &kringv1.ListCoordinatorsResponse{Coordinators: list, ClusterId: c.feed.table().Settings.ClusterID}, nil
+	return &kringv1.ListCoordinatorsResponse{Coordinators: list, ClusterId: c.machine.clusterID()}, nil
 }
 
 // statuses is sorted by id: raft's servers, and those that run and wait to be taken in. It is a pure function.

@@ -33,7 +33,7 @@ func (c *Coordinator) watchRemoval(ctx context.Context, d *disk) error {
 		switch {
 		case err != nil:
 			return err
-		case is && c.machine.times().table.Settings.ClusterID == "": // nothing that was decided is known: the others may be of another cluster
+		case is && c.machine.clusterID() == "": // nothing that was decided is known: the others may be of another cluster
 			return d.removedError(c.cfg.ID)
 		case is:
 			return errors.Join(d.removedError(c.cfg.ID), d.setRemoved())
@@ -68,7 +68,7 @@ func (c *Coordinator) othersRemoved(ctx context.Context) bool {
 		if err != nil {
 			continue // it is asked again
 		}
-		own := c.machine.times().table.Settings.ClusterID
+		own := c.machine.clusterID()
 		if (own == "" || state.GetClusterId() == own) && slices.Contains(state.GetRemoved(), c.cfg.ID) &&
 			!slices.Contains(state.GetMembers(), c.cfg.ID) {
 			return true

@@ -109,7 +109,11 @@ func (c *changer) ask(ctx context.Context, batch []replica.ChangeRequest) {
 	}
 	n.metrics.changesDecided.Add(float64(len(decided)))
 	c.report(ctx, refused)
-	n.configure(decided)
+	n.taking.Lock()
+	defer n.taking.Unlock()
+	if !n.outdated(resp.TableVersion) {
+		n.configure(decided)
+	}
 }
 
 // refusals are those of one code in one call: one line of the log, however many partitions there are.

@@ -38,12 +38,9 @@ func (n *Node) join(ctx context.Context) error {
 func (n *Node) register(ctx context.Context) error {
 	identity := n.cfg.Store.Identity()
 	n.log.Info("registering", "store", fmt.Sprintf("%x", uint64(identity.Store)), "boot", identity.Boot)
-	start, before := n.cfg.Store.Starts()
+	_, before := n.cfg.Store.Starts()
 	resp, err := n.coordinators.Register(ctx, &kringv1.RegisterRequest{
-		Member: ringpb.FromMember(&ring.Member{
-			Node: n.cfg.ID, Store: identity.Store, Boot: identity.Boot, Start: start,
-			Address: n.cfg.AdvertiseAddress, Zone: n.cfg.Zone, Weight: n.cfg.Weight, State: ring.MemberUp,
-		}),
+		Member:    ringpb.FromMember(n.member()),
 		ClusterId: identity.ClusterID, StartsBefore: before,
 	})
 	if err != nil {
@@ -61,11 +58,14 @@ func (n *Node) register(ctx context.Context) error {
 // take hands a newer table to the protocol. One from before this node's registration might name it primary in an epoch
 // that it led before it restarted, which must never be led again (rule 6).
 func (n *Node) take(ctx context.Context, t *ring.Table) {
-	if t.Version < n.minVersion {
+	n.taking.Lock()
+	defer n.taking.Unlock()
+	if t.Version < n.minVersion || n.outdated(t.Version) {
 		return
 	}
 	changed := changedPartitions(n.table.Load(), t)
 	n.table.Store(t)
+	n.keepSettings(t)
 	n.updateLinks(ctx, t)
 	n.configure(changed)
 }

@@ -22,6 +22,7 @@ import (
 type Node struct {
 	kringv1.UnimplementedDataServiceServer
 	kringv1.UnimplementedPeerServiceServer
+	kringv1.UnimplementedRecordsServiceServer
 
 	cfg     Config
 	log     *slog.Logger
@@ -38,6 +39,9 @@ type Node struct {
 	minVersion uint64                 // tables below it do not know this start of the node; set before the first is taken
 	table      atomic.Pointer[ring.Table]
 	heard      atomic.Pointer[heard] // nil before the first heartbeat was answered
+
+	taking      sync.Mutex // held while decisions are taken, and while it is told what is known of them
+	tablesAbove uint64     // restored coordinators were answered, whose tables have higher versions; 0: none. Guarded by taking
 
 	changer   *changer
 	fetcher   *fetcher
@@ -149,6 +153,7 @@ func (n *Node) Run(ctx context.Context) error {
 	server := grpc.NewServer(append(options, n.cfg.ServerOptions...)...)
 	kringv1.RegisterDataServiceServer(server, n)
 	kringv1.RegisterPeerServiceServer(server, n)
+	kringv1.RegisterRecordsServiceServer(server, n)
 
 	var tasks sync.WaitGroup
 	run := func(f func(context.Context) error) {

@@ -41,7 +41,7 @@ func newCoordinator() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			config.Common = common
+			config.Common, config.Release = common, versionName()
 			return runMember(cmd, common.Logger, func() (*member.Member, error) { return member.NewCoordinator(config) })
 		},
 	}
@@ -65,7 +65,8 @@ func newCoordinator() *cobra.Command {
 		"a node without a heartbeat for this is down, as is one whose disk does nothing for this although it should")
 	f.DurationVar(&config.OutAfter, "out-after", defaults.OutAfter,
 		"copies on a node that is down for this are made anew on others; a restart should take less")
-	cmd.AddCommand(newAddCoordinator(), newRemoveCoordinator(), newReplaceCoordinator())
+	cmd.AddCommand(newAddCoordinator(), newRemoveCoordinator(), newReplaceCoordinator(), newBackup(), newRestore(), newRebuild(),
+		newAcceptMissing())
 	return cmd
 }
 

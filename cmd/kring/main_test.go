@@ -66,6 +66,8 @@ func TestUsageErrors(t *testing.T) {
 		{"node --id n1", "no --data"},
 		{"coordinator --log-level loud --data " + os.DevNull, ""},
 		{"coordinator add", "takes the ID of a coordinator, got none"},
+		{"coordinator restore backup --id c1", "no --data"},
+		{"coordinator rebuild --id c1 --data x", "no --nodes"},
 		{"coordinator replace c1", "takes the IDs of the old and the new coordinator"},
 		{"coordinators --coordinator nowhere", "write IP:PORT"},
 		{"completion tcsh", `shell "tcsh"`},

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -135,4 +136,17 @@ func (c *Core) NeedsLog() bool {
 		}
 	}
 	return false
+}
+
+// Configurations are the newest that this node knows of every partition that it has met, by partition. One of which only the epoch
+// is known has no primary. They share nothing with the core.
+func (c *Core) Configurations() []ring.Partition {
+	out := make([]ring.Partition, 0, len(c.partitions))
+	for _, p := range c.all {
+		if p.config.Epoch > 0 {
+			out = append(out, p.config.Clone())
+		}
+	}
+	slices.SortFunc(out, func(a, b ring.Partition) int { return cmp.Compare(a.ID, b.ID) })
+	return out
 }

@@ -18,6 +18,7 @@ import (
 // disk is the store on a file system. Its directory:
 //
 //	IDENTITY   who this is (identity.go)
+//	SETTINGS   the cluster's settings, for coordinators that have lost them (settings.go)
 //	STARTS     when it was last accepted by its cluster, and opened since (starts.go)
 //	QUARANTINED, quarantine-N/   of stores that were damaged (quarantine.go)
 //	LOCK       held while a process has the directory open
@@ -48,6 +49,7 @@ type disk struct {
 
 	identityMu sync.Mutex
 	identity   Identity
+	settings   ring.Settings // as kept; zero: not known
 	starts     starts
 
 	flusher   flusher
@@ -155,6 +157,9 @@ func (d *disk) load() error {
 		return err
 	}
 	if d.starts, err = newStart(d.options.FS, d.dir); err != nil {
+		return err
+	}
+	if d.settings, err = readSettings(d.options.FS, d.dir); err != nil {
 		return err
 	}
 	id.Boot++

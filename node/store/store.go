@@ -104,6 +104,10 @@ type Store interface {
 	// was accepted (SetClusterID), which is the first of them. A directory that was copied or set back lacks what its cluster
 	// accepted since.
 	Starts() (own uint64, before []uint64)
+	// Settings are the cluster's as SetSettings kept them last; zero: never.
+	Settings() ring.Settings
+	// SetSettings keeps them; durable on return. They must be valid.
+	SetSettings(s ring.Settings) error
 	// Recovered is what Open found, in partition order; partitions without a trace are absent.
 	Recovered() []entry.Recovered
 

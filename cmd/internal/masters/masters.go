@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	tryTimeout = 5 * time.Second // of one call to one coordinator
+	tryTimeout = 20 * time.Second // of one call to one coordinator; a backup takes the longest
 	pause      = 100 * time.Millisecond
 )
 
@@ -90,4 +91,27 @@ func Call[Request, Response any](
 		case <-timer.C:
 		}
 	}
+}
+
+// Backup is the coordinators' state as a file.
+func Backup(ctx context.Context, c *Client) ([]byte, error) {
+	return Call(ctx, c, &kringv1.BackupRequest{}, func(
+		client kringv1.CoordinatorsServiceClient, ctx context.Context, req *kringv1.BackupRequest, options ...grpc.CallOption,
+	) ([]byte, error) {
+		stream, err := client.Backup(ctx, req, options...)
+		if err != nil {
+			return nil, err
+		}
+		var b []byte
+		for {
+			piece, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return b, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			b = append(b, piece.GetData()...)
+		}
+	})
 }

@@ -17,6 +17,7 @@ type CoordinatorConfig struct {
 	Raft            string
 	AdvertiseRaft   string // empty: Raft
 	Metrics         string // empty: none
+	Release         string // of this program, for people
 
 	// Of a fresh cluster; see coordinator.Config.
 	BootstrapCoordinators, BootstrapNodes int
@@ -48,6 +49,7 @@ func NewCoordinator(c CoordinatorConfig) (_ *Member, err error) {
 	config.ID, config.DataDir, config.Gossip = c.ID, c.Data, m.gossip
 	config.Listener, config.AdvertiseAddress = grpcListener, grpcAddress
 	config.RaftListener, config.RaftAdvertise = raftListener, raftAddress
+	config.Release = c.Release
 	config.BootstrapCoordinators, config.BootstrapNodes = c.BootstrapCoordinators, c.BootstrapNodes
 	config.Partitions, config.Replicas, config.MinInSync = c.Partitions, c.Replicas, c.MinInSync
 	if c.SilentAfter > 0 {

@@ -90,6 +90,8 @@ type CoordinatorCommand struct {
 	//	*CoordinatorCommand_SetRebalance
 	//	*CoordinatorCommand_RemoveMember
 	//	*CoordinatorCommand_ChangeCoordinator
+	//	*CoordinatorCommand_Adopt
+	//	*CoordinatorCommand_AcceptMissing
 	Command       isCoordinatorCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -254,6 +256,24 @@ func (x *CoordinatorCommand) GetChangeCoordinator() *ChangeCoordinatorCommand {
 	return nil
 }
 
+func (x *CoordinatorCommand) GetAdopt() *AdoptCommand {
+	if x != nil {
+		if x, ok := x.Command.(*CoordinatorCommand_Adopt); ok {
+			return x.Adopt
+		}
+	}
+	return nil
+}
+
+func (x *CoordinatorCommand) GetAcceptMissing() *AcceptMissingCommand {
+	if x != nil {
+		if x, ok := x.Command.(*CoordinatorCommand_AcceptMissing); ok {
+			return x.AcceptMissing
+		}
+	}
+	return nil
+}
+
 type isCoordinatorCommand_Command interface {
 	isCoordinatorCommand_Command()
 }
@@ -306,6 +326,14 @@ type CoordinatorCommand_ChangeCoordinator struct {
 	ChangeCoordinator *ChangeCoordinatorCommand `protobuf:"bytes,30,opt,name=change_coordinator,json=changeCoordinator,proto3,oneof"`
 }
 
+type CoordinatorCommand_Adopt struct {
+	Adopt *AdoptCommand `protobuf:"bytes,31,opt,name=adopt,proto3,oneof"`
+}
+
+type CoordinatorCommand_AcceptMissing struct {
+	AcceptMissing *AcceptMissingCommand `protobuf:"bytes,32,opt,name=accept_missing,json=acceptMissing,proto3,oneof"`
+}
+
 func (*CoordinatorCommand_Mint) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_Register) isCoordinatorCommand_Command() {}
@@ -329,6 +357,10 @@ func (*CoordinatorCommand_SetRebalance) isCoordinatorCommand_Command() {}
 func (*CoordinatorCommand_RemoveMember) isCoordinatorCommand_Command() {}
 
 func (*CoordinatorCommand_ChangeCoordinator) isCoordinatorCommand_Command() {}
+
+func (*CoordinatorCommand_Adopt) isCoordinatorCommand_Command() {}
+
+func (*CoordinatorCommand_AcceptMissing) isCoordinatorCommand_Command() {}
 
 // MintClusterCommand gives the cluster its id and settings, once.
 type MintClusterCommand struct {
@@ -988,6 +1020,120 @@ func (x *ChangeCoordinatorCommand) GetAfter() string {
 	return ""
 }
 
+// AdoptCommand is what restored coordinators found the nodes to follow, under new epochs: from here on they decide again.
+type AdoptCommand struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Settings        *Settings              `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
+	Members         []*Member              `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`                                        // sorted by node
+	Partitions      []*Partition           `protobuf:"bytes,3,rep,name=partitions,proto3" json:"partitions,omitempty"`                                  // all of them, or none where the cluster has not formed
+	MemberOverrides []*MemberOverride      `protobuf:"bytes,4,rep,name=member_overrides,json=memberOverrides,proto3" json:"member_overrides,omitempty"` // all there are; sorted by node
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *AdoptCommand) Reset() {
+	*x = AdoptCommand{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptCommand) ProtoMessage() {}
+
+func (x *AdoptCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptCommand.ProtoReflect.Descriptor instead.
+func (*AdoptCommand) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AdoptCommand) GetSettings() *Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *AdoptCommand) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *AdoptCommand) GetPartitions() []*Partition {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *AdoptCommand) GetMemberOverrides() []*MemberOverride {
+	if x != nil {
+		return x.MemberOverrides
+	}
+	return nil
+}
+
+// AcceptMissingCommand has restored coordinators wait for these nodes no longer.
+type AcceptMissingCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeIds       []string               `protobuf:"bytes,1,rep,name=node_ids,json=nodeIds,proto3" json:"node_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptMissingCommand) Reset() {
+	*x = AcceptMissingCommand{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptMissingCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptMissingCommand) ProtoMessage() {}
+
+func (x *AcceptMissingCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptMissingCommand.ProtoReflect.Descriptor instead.
+func (*AcceptMissingCommand) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AcceptMissingCommand) GetNodeIds() []string {
+	if x != nil {
+		return x.NodeIds
+	}
+	return nil
+}
+
 // CoordinatorSnapshot is the whole state of the coordinators.
 type CoordinatorSnapshot struct {
 	state                      protoimpl.MessageState             `protogen:"open.v1"`
@@ -1006,13 +1152,14 @@ type CoordinatorSnapshot struct {
 	Events                   []*Event                                  `protobuf:"bytes,24,rep,name=events,proto3" json:"events,omitempty"`                                                      // the newest, sorted by id
 	OperationsVersion        uint64                                    `protobuf:"varint,25,opt,name=operations_version,json=operationsVersion,proto3" json:"operations_version,omitempty"`      // log index of the last change of operations or rebalance
 	LeavingCoordinators      []*CoordinatorSnapshot_LeavingCoordinator `protobuf:"bytes,30,rep,name=leaving_coordinators,json=leavingCoordinators,proto3" json:"leaving_coordinators,omitempty"` // sorted by id
+	Restored                 *CoordinatorSnapshot_Restored             `protobuf:"bytes,31,opt,name=restored,proto3" json:"restored,omitempty"`                                                  // absent: these coordinators know all that they decided
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
 
 func (x *CoordinatorSnapshot) Reset() {
 	*x = CoordinatorSnapshot{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1171,7 @@ func (x *CoordinatorSnapshot) String() string {
 func (*CoordinatorSnapshot) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[13]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1184,7 @@ func (x *CoordinatorSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CoordinatorSnapshot) GetFormat() uint32 {
@@ -1131,6 +1278,13 @@ func (x *CoordinatorSnapshot) GetLeavingCoordinators() []*CoordinatorSnapshot_Le
 	return nil
 }
 
+func (x *CoordinatorSnapshot) GetRestored() *CoordinatorSnapshot_Restored {
+	if x != nil {
+		return x.Restored
+	}
+	return nil
+}
+
 type RecoverPartitionsCommand_Item struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Partition       uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
@@ -1143,7 +1297,7 @@ type RecoverPartitionsCommand_Item struct {
 
 func (x *RecoverPartitionsCommand_Item) Reset() {
 	*x = RecoverPartitionsCommand_Item{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1309,7 @@ func (x *RecoverPartitionsCommand_Item) String() string {
 func (*RecoverPartitionsCommand_Item) ProtoMessage() {}
 
 func (x *RecoverPartitionsCommand_Item) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[14]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1365,7 @@ type SetMemberStatesCommand_MemberStateChange struct {
 
 func (x *SetMemberStatesCommand_MemberStateChange) Reset() {
 	*x = SetMemberStatesCommand_MemberStateChange{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1377,7 @@ func (x *SetMemberStatesCommand_MemberStateChange) String() string {
 func (*SetMemberStatesCommand_MemberStateChange) ProtoMessage() {}
 
 func (x *SetMemberStatesCommand_MemberStateChange) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[15]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,6 +1421,59 @@ func (x *SetMemberStatesCommand_MemberStateChange) GetState() MemberState {
 	return MemberState_MEMBER_STATE_UNSPECIFIED
 }
 
+// Restored says that the table may be an old one: nobody is told of it, and nothing is decided, before the nodes have been heard.
+type CoordinatorSnapshot_Restored struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Restores        uint32                 `protobuf:"varint,1,opt,name=restores,proto3" json:"restores,omitempty"`                                     // the least restore count of the epochs to come
+	AcceptedMissing []string               `protobuf:"bytes,2,rep,name=accepted_missing,json=acceptedMissing,proto3" json:"accepted_missing,omitempty"` // nodes not to wait for; sorted
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *CoordinatorSnapshot_Restored) Reset() {
+	*x = CoordinatorSnapshot_Restored{}
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CoordinatorSnapshot_Restored) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CoordinatorSnapshot_Restored) ProtoMessage() {}
+
+func (x *CoordinatorSnapshot_Restored) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CoordinatorSnapshot_Restored.ProtoReflect.Descriptor instead.
+func (*CoordinatorSnapshot_Restored) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{15, 0}
+}
+
+func (x *CoordinatorSnapshot_Restored) GetRestores() uint32 {
+	if x != nil {
+		return x.Restores
+	}
+	return 0
+}
+
+func (x *CoordinatorSnapshot_Restored) GetAcceptedMissing() []string {
+	if x != nil {
+		return x.AcceptedMissing
+	}
+	return nil
+}
+
 // LeavingCoordinator has left, or has to. Its id is not used again.
 type CoordinatorSnapshot_LeavingCoordinator struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1278,7 +1485,7 @@ type CoordinatorSnapshot_LeavingCoordinator struct {
 
 func (x *CoordinatorSnapshot_LeavingCoordinator) Reset() {
 	*x = CoordinatorSnapshot_LeavingCoordinator{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[16]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1497,7 @@ func (x *CoordinatorSnapshot_LeavingCoordinator) String() string {
 func (*CoordinatorSnapshot_LeavingCoordinator) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_LeavingCoordinator) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[16]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1510,7 @@ func (x *CoordinatorSnapshot_LeavingCoordinator) ProtoReflect() protoreflect.Mes
 
 // Deprecated: Use CoordinatorSnapshot_LeavingCoordinator.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_LeavingCoordinator) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13, 0}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{15, 1}
 }
 
 func (x *CoordinatorSnapshot_LeavingCoordinator) GetId() string {
@@ -1330,7 +1537,7 @@ type CoordinatorSnapshot_OperationToken struct {
 
 func (x *CoordinatorSnapshot_OperationToken) Reset() {
 	*x = CoordinatorSnapshot_OperationToken{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[17]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1549,7 @@ func (x *CoordinatorSnapshot_OperationToken) String() string {
 func (*CoordinatorSnapshot_OperationToken) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_OperationToken) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[17]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1562,7 @@ func (x *CoordinatorSnapshot_OperationToken) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use CoordinatorSnapshot_OperationToken.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_OperationToken) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13, 1}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{15, 2}
 }
 
 func (x *CoordinatorSnapshot_OperationToken) GetOperationId() uint64 {
@@ -1384,7 +1591,7 @@ type CoordinatorSnapshot_RetiredStore struct {
 
 func (x *CoordinatorSnapshot_RetiredStore) Reset() {
 	*x = CoordinatorSnapshot_RetiredStore{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[18]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1603,7 @@ func (x *CoordinatorSnapshot_RetiredStore) String() string {
 func (*CoordinatorSnapshot_RetiredStore) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[18]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1616,7 @@ func (x *CoordinatorSnapshot_RetiredStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_RetiredStore.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_RetiredStore) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13, 2}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{15, 3}
 }
 
 func (x *CoordinatorSnapshot_RetiredStore) GetNodeId() string {
@@ -1443,7 +1650,7 @@ type CoordinatorSnapshot_MemberSince struct {
 
 func (x *CoordinatorSnapshot_MemberSince) Reset() {
 	*x = CoordinatorSnapshot_MemberSince{}
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[19]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1662,7 @@ func (x *CoordinatorSnapshot_MemberSince) String() string {
 func (*CoordinatorSnapshot_MemberSince) ProtoMessage() {}
 
 func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinator_state_proto_msgTypes[19]
+	mi := &file_kring_v1_coordinator_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1675,7 @@ func (x *CoordinatorSnapshot_MemberSince) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorSnapshot_MemberSince.ProtoReflect.Descriptor instead.
 func (*CoordinatorSnapshot_MemberSince) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{13, 3}
+	return file_kring_v1_coordinator_state_proto_rawDescGZIP(), []int{15, 4}
 }
 
 func (x *CoordinatorSnapshot_MemberSince) GetNodeId() string {
@@ -1489,7 +1696,7 @@ var File_kring_v1_coordinator_state_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\n" +
-	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x19kring/v1/operations.proto\x1a\x13kring/v1/ring.proto\"\xcc\a\n" +
+	" kring/v1/coordinator_state.proto\x12\bkring.v1\x1a\x19kring/v1/operations.proto\x1a\x13kring/v1/ring.proto\"\xc5\b\n" +
 	"\x12CoordinatorCommand\x12\x1f\n" +
 	"\vunix_millis\x18\x01 \x01(\x03R\n" +
 	"unixMillis\x12!\n" +
@@ -1505,7 +1712,9 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x10change_operation\x18\x15 \x01(\v2 .kring.v1.ChangeOperationCommandH\x00R\x0fchangeOperation\x12D\n" +
 	"\rset_rebalance\x18\x16 \x01(\v2\x1d.kring.v1.SetRebalanceCommandH\x00R\fsetRebalance\x12D\n" +
 	"\rremove_member\x18\x17 \x01(\v2\x1d.kring.v1.RemoveMemberCommandH\x00R\fremoveMember\x12S\n" +
-	"\x12change_coordinator\x18\x1e \x01(\v2\".kring.v1.ChangeCoordinatorCommandH\x00R\x11changeCoordinatorB\t\n" +
+	"\x12change_coordinator\x18\x1e \x01(\v2\".kring.v1.ChangeCoordinatorCommandH\x00R\x11changeCoordinator\x12.\n" +
+	"\x05adopt\x18\x1f \x01(\v2\x16.kring.v1.AdoptCommandH\x00R\x05adopt\x12G\n" +
+	"\x0eaccept_missing\x18  \x01(\v2\x1e.kring.v1.AcceptMissingCommandH\x00R\racceptMissingB\t\n" +
 	"\acommand\"D\n" +
 	"\x12MintClusterCommand\x12.\n" +
 	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\"\xc7\x01\n" +
@@ -1565,7 +1774,17 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"KIND_VOTES\x10\x01\x12\x0f\n" +
-	"\vKIND_LEAVES\x10\x02\"\xf3\b\n" +
+	"\vKIND_LEAVES\x10\x02\"\xe4\x01\n" +
+	"\fAdoptCommand\x12.\n" +
+	"\bsettings\x18\x01 \x01(\v2\x12.kring.v1.SettingsR\bsettings\x12*\n" +
+	"\amembers\x18\x02 \x03(\v2\x10.kring.v1.MemberR\amembers\x123\n" +
+	"\n" +
+	"partitions\x18\x03 \x03(\v2\x13.kring.v1.PartitionR\n" +
+	"partitions\x12C\n" +
+	"\x10member_overrides\x18\x04 \x03(\v2\x18.kring.v1.MemberOverrideR\x0fmemberOverrides\"1\n" +
+	"\x14AcceptMissingCommand\x12\x19\n" +
+	"\bnode_ids\x18\x01 \x03(\tR\anodeIds\"\x8a\n" +
+	"\n" +
 	"\x13CoordinatorSnapshot\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12%\n" +
 	"\x05table\x18\x02 \x01(\v2\x0f.kring.v1.TableR\x05table\x12L\n" +
@@ -1581,7 +1800,11 @@ const file_kring_v1_coordinator_state_proto_rawDesc = "" +
 	"\x10member_overrides\x18\x17 \x03(\v2\x18.kring.v1.MemberOverrideR\x0fmemberOverrides\x12'\n" +
 	"\x06events\x18\x18 \x03(\v2\x0f.kring.v1.EventR\x06events\x12-\n" +
 	"\x12operations_version\x18\x19 \x01(\x04R\x11operationsVersion\x12c\n" +
-	"\x14leaving_coordinators\x18\x1e \x03(\v20.kring.v1.CoordinatorSnapshot.LeavingCoordinatorR\x13leavingCoordinators\x1a:\n" +
+	"\x14leaving_coordinators\x18\x1e \x03(\v20.kring.v1.CoordinatorSnapshot.LeavingCoordinatorR\x13leavingCoordinators\x12B\n" +
+	"\brestored\x18\x1f \x01(\v2&.kring.v1.CoordinatorSnapshot.RestoredR\brestored\x1aQ\n" +
+	"\bRestored\x12\x1a\n" +
+	"\brestores\x18\x01 \x01(\rR\brestores\x12)\n" +
+	"\x10accepted_missing\x18\x02 \x03(\tR\x0facceptedMissing\x1a:\n" +
 	"\x12LeavingCoordinator\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\tR\x05after\x1aI\n" +
@@ -1609,7 +1832,7 @@ func file_kring_v1_coordinator_state_proto_rawDescGZIP() []byte {
 }
 
 var file_kring_v1_coordinator_state_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_kring_v1_coordinator_state_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(ChangeCoordinatorCommand_Kind)(0),               // 0: kring.v1.ChangeCoordinatorCommand.Kind
 	(*CoordinatorCommand)(nil),                       // 1: kring.v1.CoordinatorCommand
@@ -1625,24 +1848,27 @@ var file_kring_v1_coordinator_state_proto_goTypes = []any{
 	(*SetRebalanceCommand)(nil),                      // 11: kring.v1.SetRebalanceCommand
 	(*RemoveMemberCommand)(nil),                      // 12: kring.v1.RemoveMemberCommand
 	(*ChangeCoordinatorCommand)(nil),                 // 13: kring.v1.ChangeCoordinatorCommand
-	(*CoordinatorSnapshot)(nil),                      // 14: kring.v1.CoordinatorSnapshot
-	(*RecoverPartitionsCommand_Item)(nil),            // 15: kring.v1.RecoverPartitionsCommand.Item
-	(*SetMemberStatesCommand_MemberStateChange)(nil), // 16: kring.v1.SetMemberStatesCommand.MemberStateChange
-	(*CoordinatorSnapshot_LeavingCoordinator)(nil),   // 17: kring.v1.CoordinatorSnapshot.LeavingCoordinator
-	(*CoordinatorSnapshot_OperationToken)(nil),       // 18: kring.v1.CoordinatorSnapshot.OperationToken
-	(*CoordinatorSnapshot_RetiredStore)(nil),         // 19: kring.v1.CoordinatorSnapshot.RetiredStore
-	(*CoordinatorSnapshot_MemberSince)(nil),          // 20: kring.v1.CoordinatorSnapshot.MemberSince
-	(*Settings)(nil),                                 // 21: kring.v1.Settings
-	(*Member)(nil),                                   // 22: kring.v1.Member
-	(*Partition)(nil),                                // 23: kring.v1.Partition
-	(*Replica)(nil),                                  // 24: kring.v1.Replica
-	(*Operation)(nil),                                // 25: kring.v1.Operation
-	(OperationState)(0),                              // 26: kring.v1.OperationState
-	(*Rebalance)(nil),                                // 27: kring.v1.Rebalance
-	(*Table)(nil),                                    // 28: kring.v1.Table
-	(*MemberOverride)(nil),                           // 29: kring.v1.MemberOverride
-	(*Event)(nil),                                    // 30: kring.v1.Event
-	(MemberState)(0),                                 // 31: kring.v1.MemberState
+	(*AdoptCommand)(nil),                             // 14: kring.v1.AdoptCommand
+	(*AcceptMissingCommand)(nil),                     // 15: kring.v1.AcceptMissingCommand
+	(*CoordinatorSnapshot)(nil),                      // 16: kring.v1.CoordinatorSnapshot
+	(*RecoverPartitionsCommand_Item)(nil),            // 17: kring.v1.RecoverPartitionsCommand.Item
+	(*SetMemberStatesCommand_MemberStateChange)(nil), // 18: kring.v1.SetMemberStatesCommand.MemberStateChange
+	(*CoordinatorSnapshot_Restored)(nil),             // 19: kring.v1.CoordinatorSnapshot.Restored
+	(*CoordinatorSnapshot_LeavingCoordinator)(nil),   // 20: kring.v1.CoordinatorSnapshot.LeavingCoordinator
+	(*CoordinatorSnapshot_OperationToken)(nil),       // 21: kring.v1.CoordinatorSnapshot.OperationToken
+	(*CoordinatorSnapshot_RetiredStore)(nil),         // 22: kring.v1.CoordinatorSnapshot.RetiredStore
+	(*CoordinatorSnapshot_MemberSince)(nil),          // 23: kring.v1.CoordinatorSnapshot.MemberSince
+	(*Settings)(nil),                                 // 24: kring.v1.Settings
+	(*Member)(nil),                                   // 25: kring.v1.Member
+	(*Partition)(nil),                                // 26: kring.v1.Partition
+	(*Replica)(nil),                                  // 27: kring.v1.Replica
+	(*Operation)(nil),                                // 28: kring.v1.Operation
+	(OperationState)(0),                              // 29: kring.v1.OperationState
+	(*Rebalance)(nil),                                // 30: kring.v1.Rebalance
+	(*MemberOverride)(nil),                           // 31: kring.v1.MemberOverride
+	(*Table)(nil),                                    // 32: kring.v1.Table
+	(*Event)(nil),                                    // 33: kring.v1.Event
+	(MemberState)(0),                                 // 34: kring.v1.MemberState
 }
 var file_kring_v1_coordinator_state_proto_depIdxs = []int32{
 	2,  // 0: kring.v1.CoordinatorCommand.mint:type_name -> kring.v1.MintClusterCommand
@@ -1657,34 +1883,41 @@ var file_kring_v1_coordinator_state_proto_depIdxs = []int32{
 	11, // 9: kring.v1.CoordinatorCommand.set_rebalance:type_name -> kring.v1.SetRebalanceCommand
 	12, // 10: kring.v1.CoordinatorCommand.remove_member:type_name -> kring.v1.RemoveMemberCommand
 	13, // 11: kring.v1.CoordinatorCommand.change_coordinator:type_name -> kring.v1.ChangeCoordinatorCommand
-	21, // 12: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
-	22, // 13: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
-	23, // 14: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
-	23, // 15: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
-	24, // 16: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
-	5,  // 17: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
-	15, // 18: kring.v1.RecoverPartitionsCommand.items:type_name -> kring.v1.RecoverPartitionsCommand.Item
-	16, // 19: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
-	25, // 20: kring.v1.StartOperationCommand.operation:type_name -> kring.v1.Operation
-	26, // 21: kring.v1.ChangeOperationCommand.state:type_name -> kring.v1.OperationState
-	27, // 22: kring.v1.SetRebalanceCommand.rebalance:type_name -> kring.v1.Rebalance
-	0,  // 23: kring.v1.ChangeCoordinatorCommand.kind:type_name -> kring.v1.ChangeCoordinatorCommand.Kind
-	28, // 24: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
-	20, // 25: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
-	19, // 26: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
-	25, // 27: kring.v1.CoordinatorSnapshot.operations:type_name -> kring.v1.Operation
-	18, // 28: kring.v1.CoordinatorSnapshot.operation_tokens:type_name -> kring.v1.CoordinatorSnapshot.OperationToken
-	27, // 29: kring.v1.CoordinatorSnapshot.rebalance:type_name -> kring.v1.Rebalance
-	29, // 30: kring.v1.CoordinatorSnapshot.member_overrides:type_name -> kring.v1.MemberOverride
-	30, // 31: kring.v1.CoordinatorSnapshot.events:type_name -> kring.v1.Event
-	17, // 32: kring.v1.CoordinatorSnapshot.leaving_coordinators:type_name -> kring.v1.CoordinatorSnapshot.LeavingCoordinator
-	24, // 33: kring.v1.RecoverPartitionsCommand.Item.chosen:type_name -> kring.v1.Replica
-	31, // 34: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	14, // 12: kring.v1.CoordinatorCommand.adopt:type_name -> kring.v1.AdoptCommand
+	15, // 13: kring.v1.CoordinatorCommand.accept_missing:type_name -> kring.v1.AcceptMissingCommand
+	24, // 14: kring.v1.MintClusterCommand.settings:type_name -> kring.v1.Settings
+	25, // 15: kring.v1.RegisterMemberCommand.member:type_name -> kring.v1.Member
+	26, // 16: kring.v1.FormClusterCommand.partitions:type_name -> kring.v1.Partition
+	26, // 17: kring.v1.ChangePartitionCommand.desired:type_name -> kring.v1.Partition
+	27, // 18: kring.v1.ChangePartitionCommand.asked_by:type_name -> kring.v1.Replica
+	5,  // 19: kring.v1.ChangePartitionsCommand.changes:type_name -> kring.v1.ChangePartitionCommand
+	17, // 20: kring.v1.RecoverPartitionsCommand.items:type_name -> kring.v1.RecoverPartitionsCommand.Item
+	18, // 21: kring.v1.SetMemberStatesCommand.changes:type_name -> kring.v1.SetMemberStatesCommand.MemberStateChange
+	28, // 22: kring.v1.StartOperationCommand.operation:type_name -> kring.v1.Operation
+	29, // 23: kring.v1.ChangeOperationCommand.state:type_name -> kring.v1.OperationState
+	30, // 24: kring.v1.SetRebalanceCommand.rebalance:type_name -> kring.v1.Rebalance
+	0,  // 25: kring.v1.ChangeCoordinatorCommand.kind:type_name -> kring.v1.ChangeCoordinatorCommand.Kind
+	24, // 26: kring.v1.AdoptCommand.settings:type_name -> kring.v1.Settings
+	25, // 27: kring.v1.AdoptCommand.members:type_name -> kring.v1.Member
+	26, // 28: kring.v1.AdoptCommand.partitions:type_name -> kring.v1.Partition
+	31, // 29: kring.v1.AdoptCommand.member_overrides:type_name -> kring.v1.MemberOverride
+	32, // 30: kring.v1.CoordinatorSnapshot.table:type_name -> kring.v1.Table
+	23, // 31: kring.v1.CoordinatorSnapshot.member_since:type_name -> kring.v1.CoordinatorSnapshot.MemberSince
+	22, // 32: kring.v1.CoordinatorSnapshot.retired_stores:type_name -> kring.v1.CoordinatorSnapshot.RetiredStore
+	28, // 33: kring.v1.CoordinatorSnapshot.operations:type_name -> kring.v1.Operation
+	21, // 34: kring.v1.CoordinatorSnapshot.operation_tokens:type_name -> kring.v1.CoordinatorSnapshot.OperationToken
+	30, // 35: kring.v1.CoordinatorSnapshot.rebalance:type_name -> kring.v1.Rebalance
+	31, // 36: kring.v1.CoordinatorSnapshot.member_overrides:type_name -> kring.v1.MemberOverride
+	33, // 37: kring.v1.CoordinatorSnapshot.events:type_name -> kring.v1.Event
+	20, // 38: kring.v1.CoordinatorSnapshot.leaving_coordinators:type_name -> kring.v1.CoordinatorSnapshot.LeavingCoordinator
+	19, // 39: kring.v1.CoordinatorSnapshot.restored:type_name -> kring.v1.CoordinatorSnapshot.Restored
+	27, // 40: kring.v1.RecoverPartitionsCommand.Item.chosen:type_name -> kring.v1.Replica
+	34, // 41: kring.v1.SetMemberStatesCommand.MemberStateChange.state:type_name -> kring.v1.MemberState
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_kring_v1_coordinator_state_proto_init() }
@@ -1707,6 +1940,8 @@ func file_kring_v1_coordinator_state_proto_init() {
 		(*CoordinatorCommand_SetRebalance)(nil),
 		(*CoordinatorCommand_RemoveMember)(nil),
 		(*CoordinatorCommand_ChangeCoordinator)(nil),
+		(*CoordinatorCommand_Adopt)(nil),
+		(*CoordinatorCommand_AcceptMissing)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1714,7 +1949,7 @@ func file_kring_v1_coordinator_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinator_state_proto_rawDesc), len(file_kring_v1_coordinator_state_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -21,6 +21,283 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type BackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_kring_v1_coordinators_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinators_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{0}
+}
+
+type BackupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"` // the next piece
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_kring_v1_coordinators_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinators_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *BackupResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// BackupHeader is the first part of a backup.
+type BackupHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	CoordinatorId string                 `protobuf:"bytes,2,opt,name=coordinator_id,json=coordinatorId,proto3" json:"coordinator_id,omitempty"` // that wrote it
+	Release       string                 `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`                                  // of that one
+	UnixMillis    int64                  `protobuf:"varint,4,opt,name=unix_millis,json=unixMillis,proto3" json:"unix_millis,omitempty"`         // when it was taken
+	AppliedIndex  uint64                 `protobuf:"varint,5,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`   // of the coordinators' log
+	Term          uint64                 `protobuf:"varint,6,opt,name=term,proto3" json:"term,omitempty"`
+	TableVersion  uint64                 `protobuf:"varint,7,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"`
+	Partitions    uint32                 `protobuf:"varint,8,opt,name=partitions,proto3" json:"partitions,omitempty"` // 0: the cluster had not formed
+	Nodes         uint32                 `protobuf:"varint,9,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	StateBytes    uint64                 `protobuf:"varint,10,opt,name=state_bytes,json=stateBytes,proto3" json:"state_bytes,omitempty"` // that follow: a CoordinatorSnapshot
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupHeader) Reset() {
+	*x = BackupHeader{}
+	mi := &file_kring_v1_coordinators_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupHeader) ProtoMessage() {}
+
+func (x *BackupHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinators_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupHeader.ProtoReflect.Descriptor instead.
+func (*BackupHeader) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BackupHeader) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *BackupHeader) GetCoordinatorId() string {
+	if x != nil {
+		return x.CoordinatorId
+	}
+	return ""
+}
+
+func (x *BackupHeader) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *BackupHeader) GetUnixMillis() int64 {
+	if x != nil {
+		return x.UnixMillis
+	}
+	return 0
+}
+
+func (x *BackupHeader) GetAppliedIndex() uint64 {
+	if x != nil {
+		return x.AppliedIndex
+	}
+	return 0
+}
+
+func (x *BackupHeader) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *BackupHeader) GetTableVersion() uint64 {
+	if x != nil {
+		return x.TableVersion
+	}
+	return 0
+}
+
+func (x *BackupHeader) GetPartitions() uint32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *BackupHeader) GetNodes() uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *BackupHeader) GetStateBytes() uint64 {
+	if x != nil {
+		return x.StateBytes
+	}
+	return 0
+}
+
+type AcceptMissingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeIds       []string               `protobuf:"bytes,1,rep,name=node_ids,json=nodeIds,proto3" json:"node_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptMissingRequest) Reset() {
+	*x = AcceptMissingRequest{}
+	mi := &file_kring_v1_coordinators_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptMissingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptMissingRequest) ProtoMessage() {}
+
+func (x *AcceptMissingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinators_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptMissingRequest.ProtoReflect.Descriptor instead.
+func (*AcceptMissingRequest) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AcceptMissingRequest) GetNodeIds() []string {
+	if x != nil {
+		return x.NodeIds
+	}
+	return nil
+}
+
+type AcceptMissingResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptMissingResponse) Reset() {
+	*x = AcceptMissingResponse{}
+	mi := &file_kring_v1_coordinators_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptMissingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptMissingResponse) ProtoMessage() {}
+
+func (x *AcceptMissingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_kring_v1_coordinators_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptMissingResponse.ProtoReflect.Descriptor instead.
+func (*AcceptMissingResponse) Descriptor() ([]byte, []int) {
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{4}
+}
+
 type ListCoordinatorsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -29,7 +306,7 @@ type ListCoordinatorsRequest struct {
 
 func (x *ListCoordinatorsRequest) Reset() {
 	*x = ListCoordinatorsRequest{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[0]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -41,7 +318,7 @@ func (x *ListCoordinatorsRequest) String() string {
 func (*ListCoordinatorsRequest) ProtoMessage() {}
 
 func (x *ListCoordinatorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[0]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -54,7 +331,7 @@ func (x *ListCoordinatorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCoordinatorsRequest.ProtoReflect.Descriptor instead.
 func (*ListCoordinatorsRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{0}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{5}
 }
 
 type ListCoordinatorsResponse struct {
@@ -67,7 +344,7 @@ type ListCoordinatorsResponse struct {
 
 func (x *ListCoordinatorsResponse) Reset() {
 	*x = ListCoordinatorsResponse{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[1]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -79,7 +356,7 @@ func (x *ListCoordinatorsResponse) String() string {
 func (*ListCoordinatorsResponse) ProtoMessage() {}
 
 func (x *ListCoordinatorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[1]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -92,7 +369,7 @@ func (x *ListCoordinatorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCoordinatorsResponse.ProtoReflect.Descriptor instead.
 func (*ListCoordinatorsResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{1}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListCoordinatorsResponse) GetCoordinators() []*CoordinatorStatus {
@@ -128,7 +405,7 @@ type CoordinatorStatus struct {
 
 func (x *CoordinatorStatus) Reset() {
 	*x = CoordinatorStatus{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[2]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -140,7 +417,7 @@ func (x *CoordinatorStatus) String() string {
 func (*CoordinatorStatus) ProtoMessage() {}
 
 func (x *CoordinatorStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[2]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -153,7 +430,7 @@ func (x *CoordinatorStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorStatus.ProtoReflect.Descriptor instead.
 func (*CoordinatorStatus) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{2}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CoordinatorStatus) GetId() string {
@@ -234,7 +511,7 @@ type GetCoordinatorStateRequest struct {
 
 func (x *GetCoordinatorStateRequest) Reset() {
 	*x = GetCoordinatorStateRequest{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[3]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -246,7 +523,7 @@ func (x *GetCoordinatorStateRequest) String() string {
 func (*GetCoordinatorStateRequest) ProtoMessage() {}
 
 func (x *GetCoordinatorStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[3]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -259,7 +536,7 @@ func (x *GetCoordinatorStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoordinatorStateRequest.ProtoReflect.Descriptor instead.
 func (*GetCoordinatorStateRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{3}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{8}
 }
 
 type GetCoordinatorStateResponse struct {
@@ -275,7 +552,7 @@ type GetCoordinatorStateResponse struct {
 
 func (x *GetCoordinatorStateResponse) Reset() {
 	*x = GetCoordinatorStateResponse{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[4]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -287,7 +564,7 @@ func (x *GetCoordinatorStateResponse) String() string {
 func (*GetCoordinatorStateResponse) ProtoMessage() {}
 
 func (x *GetCoordinatorStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[4]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -300,7 +577,7 @@ func (x *GetCoordinatorStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoordinatorStateResponse.ProtoReflect.Descriptor instead.
 func (*GetCoordinatorStateResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{4}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetCoordinatorStateResponse) GetId() string {
@@ -347,7 +624,7 @@ type AddCoordinatorRequest struct {
 
 func (x *AddCoordinatorRequest) Reset() {
 	*x = AddCoordinatorRequest{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[5]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -359,7 +636,7 @@ func (x *AddCoordinatorRequest) String() string {
 func (*AddCoordinatorRequest) ProtoMessage() {}
 
 func (x *AddCoordinatorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[5]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -372,7 +649,7 @@ func (x *AddCoordinatorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddCoordinatorRequest.ProtoReflect.Descriptor instead.
 func (*AddCoordinatorRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{5}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AddCoordinatorRequest) GetId() string {
@@ -391,7 +668,7 @@ type AddCoordinatorResponse struct {
 
 func (x *AddCoordinatorResponse) Reset() {
 	*x = AddCoordinatorResponse{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -403,7 +680,7 @@ func (x *AddCoordinatorResponse) String() string {
 func (*AddCoordinatorResponse) ProtoMessage() {}
 
 func (x *AddCoordinatorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[6]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -416,7 +693,7 @@ func (x *AddCoordinatorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddCoordinatorResponse.ProtoReflect.Descriptor instead.
 func (*AddCoordinatorResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{6}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AddCoordinatorResponse) GetWarnings() []string {
@@ -436,7 +713,7 @@ type RemoveCoordinatorRequest struct {
 
 func (x *RemoveCoordinatorRequest) Reset() {
 	*x = RemoveCoordinatorRequest{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -448,7 +725,7 @@ func (x *RemoveCoordinatorRequest) String() string {
 func (*RemoveCoordinatorRequest) ProtoMessage() {}
 
 func (x *RemoveCoordinatorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[7]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -461,7 +738,7 @@ func (x *RemoveCoordinatorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveCoordinatorRequest.ProtoReflect.Descriptor instead.
 func (*RemoveCoordinatorRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{7}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RemoveCoordinatorRequest) GetId() string {
@@ -487,7 +764,7 @@ type RemoveCoordinatorResponse struct {
 
 func (x *RemoveCoordinatorResponse) Reset() {
 	*x = RemoveCoordinatorResponse{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +776,7 @@ func (x *RemoveCoordinatorResponse) String() string {
 func (*RemoveCoordinatorResponse) ProtoMessage() {}
 
 func (x *RemoveCoordinatorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[8]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +789,7 @@ func (x *RemoveCoordinatorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveCoordinatorResponse.ProtoReflect.Descriptor instead.
 func (*RemoveCoordinatorResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{8}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RemoveCoordinatorResponse) GetWarnings() []string {
@@ -533,7 +810,7 @@ type ReplaceCoordinatorRequest struct {
 
 func (x *ReplaceCoordinatorRequest) Reset() {
 	*x = ReplaceCoordinatorRequest{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +822,7 @@ func (x *ReplaceCoordinatorRequest) String() string {
 func (*ReplaceCoordinatorRequest) ProtoMessage() {}
 
 func (x *ReplaceCoordinatorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[9]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +835,7 @@ func (x *ReplaceCoordinatorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceCoordinatorRequest.ProtoReflect.Descriptor instead.
 func (*ReplaceCoordinatorRequest) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{9}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReplaceCoordinatorRequest) GetOldId() string {
@@ -591,7 +868,7 @@ type ReplaceCoordinatorResponse struct {
 
 func (x *ReplaceCoordinatorResponse) Reset() {
 	*x = ReplaceCoordinatorResponse{}
-	mi := &file_kring_v1_coordinators_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -603,7 +880,7 @@ func (x *ReplaceCoordinatorResponse) String() string {
 func (*ReplaceCoordinatorResponse) ProtoMessage() {}
 
 func (x *ReplaceCoordinatorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kring_v1_coordinators_proto_msgTypes[10]
+	mi := &file_kring_v1_coordinators_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -616,7 +893,7 @@ func (x *ReplaceCoordinatorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceCoordinatorResponse.ProtoReflect.Descriptor instead.
 func (*ReplaceCoordinatorResponse) Descriptor() ([]byte, []int) {
-	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{10}
+	return file_kring_v1_coordinators_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReplaceCoordinatorResponse) GetWarnings() []string {
@@ -630,7 +907,30 @@ var File_kring_v1_coordinators_proto protoreflect.FileDescriptor
 
 const file_kring_v1_coordinators_proto_rawDesc = "" +
 	"\n" +
-	"\x1bkring/v1/coordinators.proto\x12\bkring.v1\"\x19\n" +
+	"\x1bkring/v1/coordinators.proto\x12\bkring.v1\"\x0f\n" +
+	"\rBackupRequest\"$\n" +
+	"\x0eBackupResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xc4\x02\n" +
+	"\fBackupHeader\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12%\n" +
+	"\x0ecoordinator_id\x18\x02 \x01(\tR\rcoordinatorId\x12\x18\n" +
+	"\arelease\x18\x03 \x01(\tR\arelease\x12\x1f\n" +
+	"\vunix_millis\x18\x04 \x01(\x03R\n" +
+	"unixMillis\x12#\n" +
+	"\rapplied_index\x18\x05 \x01(\x04R\fappliedIndex\x12\x12\n" +
+	"\x04term\x18\x06 \x01(\x04R\x04term\x12#\n" +
+	"\rtable_version\x18\a \x01(\x04R\ftableVersion\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\b \x01(\rR\n" +
+	"partitions\x12\x14\n" +
+	"\x05nodes\x18\t \x01(\rR\x05nodes\x12\x1f\n" +
+	"\vstate_bytes\x18\n" +
+	" \x01(\x04R\n" +
+	"stateBytes\"1\n" +
+	"\x14AcceptMissingRequest\x12\x19\n" +
+	"\bnode_ids\x18\x01 \x03(\tR\anodeIds\"\x17\n" +
+	"\x15AcceptMissingResponse\"\x19\n" +
 	"\x17ListCoordinatorsRequest\"z\n" +
 	"\x18ListCoordinatorsResponse\x12?\n" +
 	"\fcoordinators\x18\x01 \x03(\v2\x1b.kring.v1.CoordinatorStatusR\fcoordinators\x12\x1d\n" +
@@ -671,13 +971,15 @@ const file_kring_v1_coordinators_proto_rawDesc = "" +
 	"\x06new_id\x18\x02 \x01(\tR\x05newId\x12\x14\n" +
 	"\x05force\x18\x03 \x01(\bR\x05force\"8\n" +
 	"\x1aReplaceCoordinatorResponse\x12\x1a\n" +
-	"\bwarnings\x18\x01 \x03(\tR\bwarnings2\xe8\x03\n" +
+	"\bwarnings\x18\x01 \x03(\tR\bwarnings2\xf9\x04\n" +
 	"\x13CoordinatorsService\x12Y\n" +
 	"\x10ListCoordinators\x12!.kring.v1.ListCoordinatorsRequest\x1a\".kring.v1.ListCoordinatorsResponse\x12b\n" +
 	"\x13GetCoordinatorState\x12$.kring.v1.GetCoordinatorStateRequest\x1a%.kring.v1.GetCoordinatorStateResponse\x12S\n" +
 	"\x0eAddCoordinator\x12\x1f.kring.v1.AddCoordinatorRequest\x1a .kring.v1.AddCoordinatorResponse\x12\\\n" +
 	"\x11RemoveCoordinator\x12\".kring.v1.RemoveCoordinatorRequest\x1a#.kring.v1.RemoveCoordinatorResponse\x12_\n" +
-	"\x12ReplaceCoordinator\x12#.kring.v1.ReplaceCoordinatorRequest\x1a$.kring.v1.ReplaceCoordinatorResponseB1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
+	"\x12ReplaceCoordinator\x12#.kring.v1.ReplaceCoordinatorRequest\x1a$.kring.v1.ReplaceCoordinatorResponse\x12=\n" +
+	"\x06Backup\x12\x17.kring.v1.BackupRequest\x1a\x18.kring.v1.BackupResponse0\x01\x12P\n" +
+	"\rAcceptMissing\x12\x1e.kring.v1.AcceptMissingRequest\x1a\x1f.kring.v1.AcceptMissingResponseB1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"
 
 var (
 	file_kring_v1_coordinators_proto_rawDescOnce sync.Once
@@ -691,34 +993,43 @@ func file_kring_v1_coordinators_proto_rawDescGZIP() []byte {
 	return file_kring_v1_coordinators_proto_rawDescData
 }
 
-var file_kring_v1_coordinators_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_kring_v1_coordinators_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_kring_v1_coordinators_proto_goTypes = []any{
-	(*ListCoordinatorsRequest)(nil),     // 0: kring.v1.ListCoordinatorsRequest
-	(*ListCoordinatorsResponse)(nil),    // 1: kring.v1.ListCoordinatorsResponse
-	(*CoordinatorStatus)(nil),           // 2: kring.v1.CoordinatorStatus
-	(*GetCoordinatorStateRequest)(nil),  // 3: kring.v1.GetCoordinatorStateRequest
-	(*GetCoordinatorStateResponse)(nil), // 4: kring.v1.GetCoordinatorStateResponse
-	(*AddCoordinatorRequest)(nil),       // 5: kring.v1.AddCoordinatorRequest
-	(*AddCoordinatorResponse)(nil),      // 6: kring.v1.AddCoordinatorResponse
-	(*RemoveCoordinatorRequest)(nil),    // 7: kring.v1.RemoveCoordinatorRequest
-	(*RemoveCoordinatorResponse)(nil),   // 8: kring.v1.RemoveCoordinatorResponse
-	(*ReplaceCoordinatorRequest)(nil),   // 9: kring.v1.ReplaceCoordinatorRequest
-	(*ReplaceCoordinatorResponse)(nil),  // 10: kring.v1.ReplaceCoordinatorResponse
+	(*BackupRequest)(nil),               // 0: kring.v1.BackupRequest
+	(*BackupResponse)(nil),              // 1: kring.v1.BackupResponse
+	(*BackupHeader)(nil),                // 2: kring.v1.BackupHeader
+	(*AcceptMissingRequest)(nil),        // 3: kring.v1.AcceptMissingRequest
+	(*AcceptMissingResponse)(nil),       // 4: kring.v1.AcceptMissingResponse
+	(*ListCoordinatorsRequest)(nil),     // 5: kring.v1.ListCoordinatorsRequest
+	(*ListCoordinatorsResponse)(nil),    // 6: kring.v1.ListCoordinatorsResponse
+	(*CoordinatorStatus)(nil),           // 7: kring.v1.CoordinatorStatus
+	(*GetCoordinatorStateRequest)(nil),  // 8: kring.v1.GetCoordinatorStateRequest
+	(*GetCoordinatorStateResponse)(nil), // 9: kring.v1.GetCoordinatorStateResponse
+	(*AddCoordinatorRequest)(nil),       // 10: kring.v1.AddCoordinatorRequest
+	(*AddCoordinatorResponse)(nil),      // 11: kring.v1.AddCoordinatorResponse
+	(*RemoveCoordinatorRequest)(nil),    // 12: kring.v1.RemoveCoordinatorRequest
+	(*RemoveCoordinatorResponse)(nil),   // 13: kring.v1.RemoveCoordinatorResponse
+	(*ReplaceCoordinatorRequest)(nil),   // 14: kring.v1.ReplaceCoordinatorRequest
+	(*ReplaceCoordinatorResponse)(nil),  // 15: kring.v1.ReplaceCoordinatorResponse
 }
 var file_kring_v1_coordinators_proto_depIdxs = []int32{
-	2,  // 0: kring.v1.ListCoordinatorsResponse.coordinators:type_name -> kring.v1.CoordinatorStatus
-	0,  // 1: kring.v1.CoordinatorsService.ListCoordinators:input_type -> kring.v1.ListCoordinatorsRequest
-	3,  // 2: kring.v1.CoordinatorsService.GetCoordinatorState:input_type -> kring.v1.GetCoordinatorStateRequest
-	5,  // 3: kring.v1.CoordinatorsService.AddCoordinator:input_type -> kring.v1.AddCoordinatorRequest
-	7,  // 4: kring.v1.CoordinatorsService.RemoveCoordinator:input_type -> kring.v1.RemoveCoordinatorRequest
-	9,  // 5: kring.v1.CoordinatorsService.ReplaceCoordinator:input_type -> kring.v1.ReplaceCoordinatorRequest
-	1,  // 6: kring.v1.CoordinatorsService.ListCoordinators:output_type -> kring.v1.ListCoordinatorsResponse
-	4,  // 7: kring.v1.CoordinatorsService.GetCoordinatorState:output_type -> kring.v1.GetCoordinatorStateResponse
-	6,  // 8: kring.v1.CoordinatorsService.AddCoordinator:output_type -> kring.v1.AddCoordinatorResponse
-	8,  // 9: kring.v1.CoordinatorsService.RemoveCoordinator:output_type -> kring.v1.RemoveCoordinatorResponse
-	10, // 10: kring.v1.CoordinatorsService.ReplaceCoordinator:output_type -> kring.v1.ReplaceCoordinatorResponse
-	6,  // [6:11] is the sub-list for method output_type
-	1,  // [1:6] is the sub-list for method input_type
+	7,  // 0: kring.v1.ListCoordinatorsResponse.coordinators:type_name -> kring.v1.CoordinatorStatus
+	5,  // 1: kring.v1.CoordinatorsService.ListCoordinators:input_type -> kring.v1.ListCoordinatorsRequest
+	8,  // 2: kring.v1.CoordinatorsService.GetCoordinatorState:input_type -> kring.v1.GetCoordinatorStateRequest
+	10, // 3: kring.v1.CoordinatorsService.AddCoordinator:input_type -> kring.v1.AddCoordinatorRequest
+	12, // 4: kring.v1.CoordinatorsService.RemoveCoordinator:input_type -> kring.v1.RemoveCoordinatorRequest
+	14, // 5: kring.v1.CoordinatorsService.ReplaceCoordinator:input_type -> kring.v1.ReplaceCoordinatorRequest
+	0,  // 6: kring.v1.CoordinatorsService.Backup:input_type -> kring.v1.BackupRequest
+	3,  // 7: kring.v1.CoordinatorsService.AcceptMissing:input_type -> kring.v1.AcceptMissingRequest
+	6,  // 8: kring.v1.CoordinatorsService.ListCoordinators:output_type -> kring.v1.ListCoordinatorsResponse
+	9,  // 9: kring.v1.CoordinatorsService.GetCoordinatorState:output_type -> kring.v1.GetCoordinatorStateResponse
+	11, // 10: kring.v1.CoordinatorsService.AddCoordinator:output_type -> kring.v1.AddCoordinatorResponse
+	13, // 11: kring.v1.CoordinatorsService.RemoveCoordinator:output_type -> kring.v1.RemoveCoordinatorResponse
+	15, // 12: kring.v1.CoordinatorsService.ReplaceCoordinator:output_type -> kring.v1.ReplaceCoordinatorResponse
+	1,  // 13: kring.v1.CoordinatorsService.Backup:output_type -> kring.v1.BackupResponse
+	4,  // 14: kring.v1.CoordinatorsService.AcceptMissing:output_type -> kring.v1.AcceptMissingResponse
+	8,  // [8:15] is the sub-list for method output_type
+	1,  // [1:8] is the sub-list for method input_type
 	1,  // [1:1] is the sub-list for extension type_name
 	1,  // [1:1] is the sub-list for extension extendee
 	0,  // [0:1] is the sub-list for field type_name
@@ -735,7 +1046,7 @@ func file_kring_v1_coordinators_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kring_v1_coordinators_proto_rawDesc), len(file_kring_v1_coordinators_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

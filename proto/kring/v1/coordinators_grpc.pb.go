@@ -24,6 +24,8 @@ const (
 	CoordinatorsService_AddCoordinator_FullMethodName      = "/kring.v1.CoordinatorsService/AddCoordinator"
 	CoordinatorsService_RemoveCoordinator_FullMethodName   = "/kring.v1.CoordinatorsService/RemoveCoordinator"
 	CoordinatorsService_ReplaceCoordinator_FullMethodName  = "/kring.v1.CoordinatorsService/ReplaceCoordinator"
+	CoordinatorsService_Backup_FullMethodName              = "/kring.v1.CoordinatorsService/Backup"
+	CoordinatorsService_AcceptMissing_FullMethodName       = "/kring.v1.CoordinatorsService/AcceptMissing"
 )
 
 // CoordinatorsServiceClient is the client API for CoordinatorsService service.
@@ -45,6 +47,11 @@ type CoordinatorsServiceClient interface {
 	RemoveCoordinator(ctx context.Context, in *RemoveCoordinatorRequest, opts ...grpc.CallOption) (*RemoveCoordinatorResponse, error)
 	// ReplaceCoordinator adds one and removes another once the new one votes.
 	ReplaceCoordinator(ctx context.Context, in *ReplaceCoordinatorRequest, opts ...grpc.CallOption) (*ReplaceCoordinatorResponse, error)
+	// Backup streams the leader's state as a file (package coordinator): everything that was decided before the call.
+	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error)
+	// AcceptMissing tells restored coordinators to go on without the records of nodes that are gone for good. CONFLICT: they wait
+	// for none.
+	AcceptMissing(ctx context.Context, in *AcceptMissingRequest, opts ...grpc.CallOption) (*AcceptMissingResponse, error)
 }
 
 type coordinatorsServiceClient struct {
@@ -105,6 +112,35 @@ func (c *coordinatorsServiceClient) ReplaceCoordinator(ctx context.Context, in *
 	return out, nil
 }
 
+func (c *coordinatorsServiceClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &CoordinatorsService_ServiceDesc.Streams[0], CoordinatorsService_Backup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, BackupResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CoordinatorsService_BackupClient = grpc.ServerStreamingClient[BackupResponse]
+
+func (c *coordinatorsServiceClient) AcceptMissing(ctx context.Context, in *AcceptMissingRequest, opts ...grpc.CallOption) (*AcceptMissingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptMissingResponse)
+	err := c.cc.Invoke(ctx, CoordinatorsService_AcceptMissing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CoordinatorsServiceServer is the server API for CoordinatorsService service.
 // All implementations must embed UnimplementedCoordinatorsServiceServer
 // for forward compatibility.
@@ -124,6 +160,11 @@ type CoordinatorsServiceServer interface {
 	RemoveCoordinator(context.Context, *RemoveCoordinatorRequest) (*RemoveCoordinatorResponse, error)
 	// ReplaceCoordinator adds one and removes another once the new one votes.
 	ReplaceCoordinator(context.Context, *ReplaceCoordinatorRequest) (*ReplaceCoordinatorResponse, error)
+	// Backup streams the leader's state as a file (package coordinator): everything that was decided before the call.
+	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error
+	// AcceptMissing tells restored coordinators to go on without the records of nodes that are gone for good. CONFLICT: they wait
+	// for none.
+	AcceptMissing(context.Context, *AcceptMissingRequest) (*AcceptMissingResponse, error)
 	mustEmbedUnimplementedCoordinatorsServiceServer()
 }
 
@@ -148,6 +189,12 @@ func (UnimplementedCoordinatorsServiceServer) RemoveCoordinator(context.Context,
 }
 func (UnimplementedCoordinatorsServiceServer) ReplaceCoordinator(context.Context, *ReplaceCoordinatorRequest) (*ReplaceCoordinatorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReplaceCoordinator not implemented")
+}
+func (UnimplementedCoordinatorsServiceServer) Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error {
+	return status.Error(codes.Unimplemented, "method Backup not implemented")
+}
+func (UnimplementedCoordinatorsServiceServer) AcceptMissing(context.Context, *AcceptMissingRequest) (*AcceptMissingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptMissing not implemented")
 }
 func (UnimplementedCoordinatorsServiceServer) mustEmbedUnimplementedCoordinatorsServiceServer() {}
 func (UnimplementedCoordinatorsServiceServer) testEmbeddedByValue()                             {}
@@ -260,6 +307,35 @@ func _CoordinatorsService_ReplaceCoordinator_Handler(srv interface{}, ctx contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CoordinatorsService_Backup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CoordinatorsServiceServer).Backup(m, &grpc.GenericServerStream[BackupRequest, BackupResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CoordinatorsService_BackupServer = grpc.ServerStreamingServer[BackupResponse]
+
+func _CoordinatorsService_AcceptMissing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptMissingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorsServiceServer).AcceptMissing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CoordinatorsService_AcceptMissing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorsServiceServer).AcceptMissing(ctx, req.(*AcceptMissingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CoordinatorsService_ServiceDesc is the grpc.ServiceDesc for CoordinatorsService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -287,7 +363,17 @@ var CoordinatorsService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ReplaceCoordinator",
 			Handler:    _CoordinatorsService_ReplaceCoordinator_Handler,
 		},
+		{
+			MethodName: "AcceptMissing",
+			Handler:    _CoordinatorsService_AcceptMissing_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Backup",
+			Handler:       _CoordinatorsService_Backup_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "kring/v1/coordinators.proto",
 }
