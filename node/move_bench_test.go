@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/kringdb/kring/internal/await"
 	"github.com/kringdb/kring/node/entry"
 	"github.com/kringdb/kring/node/store"
 	"github.com/kringdb/kring/node/store/storetest"
@@ -83,7 +84,7 @@ func (c *cluster) moveTo(m *member) time.Duration {
 	require.NoError(c.t, os.RemoveAll(m.dir))
 	c.start(m)
 	self := m.node.self()
-	require.Eventually(c.t, m.node.Ready, within, time.Millisecond)
+	await.Until(c.t, "it is ready", m.node.Ready)
 	change := func(f func(*ring.Partition)) {
 		c.master.mu.Lock()
 		defer c.master.mu.Unlock()
@@ -98,9 +99,9 @@ func (c *cluster) moveTo(m *member) time.Duration {
 	}
 	begun := time.Now()
 	change(func(p *ring.Partition) { p.Joining = append(p.Joining, self) })
-	require.Eventually(c.t, func() bool {
+	await.Until(c.t, "everything is here", func() bool {
 		return !slices.ContainsFunc(c.master.current().Partitions, func(p ring.Partition) bool { return !p.IsInSync(self) })
-	}, 5*time.Minute, time.Millisecond, "everything is here")
+	})
 	took := time.Since(begun)
 	change(func(p *ring.Partition) { *p = without(*p, self) })
 	c.kill(m)

@@ -14,8 +14,8 @@ import (
 )
 
 // openData opens Pebble without a WAL: the log is what survives a crash, Pebble then is as of its last flush. fail is
-// called, perhaps more than once, when Pebble can no longer be relied on.
-func openData(dir string, o Options, fail func(error)) (*pebble.DB, error) {
+// called, perhaps more than once, when Pebble can no longer be relied on. The options are as Pebble goes by them.
+func openData(dir string, o Options, fail func(error)) (*pebble.DB, *pebble.Options, error) {
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref() // the database holds its own reference
 	events := &pebble.EventListener{
@@ -38,11 +38,15 @@ func openData(dir string, o Options, fail func(error)) (*pebble.DB, error) {
 		EventListener:               events,
 		Logger:                      pebbleLogger{log: o.Logger, fail: fail},
 	}
+	// What is taken in is durable at once, and not only with what is in the write buffers.
+	options.Experimental.DisableIngestAsFlushable = func() bool { return true }
+	full := options.Clone()
+	full.EnsureDefaults()
 	db, err := pebble.Open(dir, options)
 	if err != nil {
-		return nil, dataError(err)
+		return nil, nil, dataError(err)
 	}
-	return db, nil
+	return db, full, nil
 }
 
 // dataError gives Pebble's corruption our name.

@@ -32,12 +32,14 @@ import (
 //
 // Locks, in the order they are taken: open, flushing, applying, mu, log.mu.
 type disk struct {
-	options   Options
-	dir       string
-	lock      io.Closer
-	log       *log
-	db        *pebble.DB
-	recovered []entry.Recovered
+	options Options
+	dir     string
+	lock    io.Closer
+	log     *log
+	db      *pebble.DB
+	// dataOptions are db's, for tables that are made for it (tables.go).
+	dataOptions *pebble.Options
+	recovered   []entry.Recovered
 	// held is set once a goroutine of Pebble's is held for good (pebbleLogger.Fatalf).
 	held    atomic.Bool
 	closing atomic.Bool
@@ -70,6 +72,7 @@ type disk struct {
 	deleted    []void                     // by a flush that is not done yet
 	voids      []void                     // to be compacted
 	snapshots  map[*diskSnapshot]struct{} // open ones
+	installs   map[*diskInstall]struct{}  // that have not ended
 	retainMore bool
 
 	snapshotCount uint64 // opened so far
@@ -86,7 +89,7 @@ func New(dir string, options Options) (_ Store, err error) {
 	if err := options.Validate(); err != nil {
 		return nil, err
 	}
-	d := &disk{options: options.withDefaults(), dir: dir, snapshots: make(map[*diskSnapshot]struct{})}
+	d := &disk{options: options.withDefaults(), dir: dir, snapshots: make(map[*diskSnapshot]struct{}), installs: make(map[*diskInstall]struct{})}
 	d.scratch.New = func() any { return new([]byte) }
 	d.flusher.init()
 	fs := d.options.FS
@@ -145,7 +148,10 @@ func (d *disk) load() error {
 	}
 	d.log = newLog(d.options.FS, d.logDir(), d.options.SegmentBytes, id.Store)
 	d.log.onFail, d.log.onFile = d.onFail, d.space.ask
-	if d.db, err = openData(d.dataDir(), d.options, d.failData); err != nil {
+	if err := d.removeTables(); err != nil {
+		return err
+	}
+	if d.db, d.dataOptions, err = openData(d.dataDir(), d.options, d.failData); err != nil {
 		return err
 	}
 	if id.Boot == 0 {
@@ -274,6 +280,7 @@ func (d *disk) Close() (err error) {
 	d.open.Lock()
 	defer d.open.Unlock()
 	// Always: L then says how far the log went, and a file of it that is lost is missed.
+	d.closeInstalls()
 	err = errors.Join(d.flush(true), d.closeSnapshots())
 	if errors.Is(err, ErrClosed) {
 		err = nil // why the store failed was reported when it did

@@ -52,6 +52,17 @@ func resum(key, value []byte) {
 	binary.LittleEndian.PutUint32(value[len(body):], valueChecksum(key, body))
 }
 
+// itemOrder sees to it that a snapshot's items come as they lie on the disk, each once.
+type itemOrder struct{ last []byte }
+
+func (o *itemOrder) follow(item *Item) error {
+	if bytes.Compare(item.Key, o.last) <= 0 {
+		return fmt.Errorf("%w: item %x follows %x", ErrMalformed, item.Key, o.last)
+	}
+	o.last = append(o.last[:0], item.Key...)
+	return nil
+}
+
 // checkItem reports why an item from elsewhere cannot be one, and the time under which its index has it: Unix milliseconds, 0
 // if it has none.
 func checkItem(item *Item) (indexMillis uint64, err error) {

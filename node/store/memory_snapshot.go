@@ -110,6 +110,7 @@ func itemBytes(items map[string][]byte) (bytes uint64) {
 type memoryInstall struct {
 	memory *memory
 	left   leftGeneration
+	order  itemOrder
 	ended  error
 }
 
@@ -135,8 +136,13 @@ func (n *memoryInstall) Add(items []Item) error {
 		return err
 	}
 	for i := range items {
-		if _, err := checkItem(&items[i]); err != nil {
-			return fmt.Errorf("store: partition %d: item of a snapshot: %w", n.left.partition, err)
+		_, err := checkItem(&items[i])
+		if err == nil {
+			err = n.order.follow(&items[i])
+		}
+		if err != nil {
+			n.ended = fmt.Errorf("store: partition %d: item of a snapshot: %w", n.left.partition, err)
+			return n.ended
 		}
 		if into := n.memory.installed[n.left]; into != nil { // not dropped meanwhile
 			into[string(items[i].Key)] = bytes.Clone(items[i].Value)

@@ -31,10 +31,11 @@ type Snapshot interface {
 // applied before is void with the generation before. Those that are left behind are deleted by the store.
 type Install interface {
 	Generation() uint32 // not given out for this partition before, as far as anything of it is left
-	// Add takes items as Snapshot.Next gave them: all of them, in that order. It keeps nothing of them. The error wraps
-	// ErrMalformed if they cannot be such, in which case the store is as well as before, or is the store's own.
+	// Add takes items as Snapshot.Next gave them: all of them, in that order, which is that of their keys. It keeps nothing of
+	// them. The error wraps ErrMalformed if they cannot be such, in which case the store is as well as before, or is the store's own.
+	// After an error nothing is left to do but to abort.
 	Add(items []Item) error
-	Finish() error // everything added is durable on return
+	Finish() error // everything added is durable on return; it refuses after an error of Add
 	// Abort ends it, and has what was added deleted. It may come at any time before RecordFlip is appended, and again;
 	// after a RecordOpen it does not stand for the RecordDrop.
 	Abort() error

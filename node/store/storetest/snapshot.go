@@ -245,9 +245,17 @@ func testInstallMalformed(t *testing.T, f Factory) {
 	s.Write(5, Put(1, 1, "key", "value"))
 	items := Items(t, snapshot(t, s, 5), 100)
 	require.Len(t, items, 1)
-	install, err := s.Install(6)
-	require.NoError(t, err)
-	require.NoError(t, install.Add(items))
+	refuses := func(item store.Item) {
+		install, err := s.Install(6)
+		require.NoError(t, err)
+		require.NoError(t, install.Add(items))
+		err = install.Add([]store.Item{item})
+		require.ErrorIs(t, err, store.ErrMalformed)
+		require.NotErrorIs(t, err, store.ErrCorrupt, "it is not this disk's")
+		require.ErrorIs(t, install.Add(nil), store.ErrMalformed, "there is a hole in what it has")
+		require.ErrorIs(t, install.Finish(), store.ErrMalformed)
+		require.NoError(t, install.Abort())
+	}
 	for _, field := range []func(*store.Item) *[]byte{
 		func(i *store.Item) *[]byte { return &i.Key }, func(i *store.Item) *[]byte { return &i.Value },
 	} {
@@ -256,15 +264,13 @@ func testInstallMalformed(t *testing.T, f Factory) {
 			for _, broken := range [][]byte{whole[:at], append(append(append([]byte{}, whole[:at]...), whole[at]^1), whole[at+1:]...)} {
 				item := items[0]
 				*field(&item) = broken
-				err := install.Add([]store.Item{item})
-				require.ErrorIs(t, err, store.ErrMalformed)
-				require.NotErrorIs(t, err, store.ErrCorrupt, "it is not this disk's")
+				refuses(item)
 			}
 		}
 	}
-	require.ErrorIs(t, install.Add([]store.Item{{Key: []byte("X12345678key")}}), store.ErrMalformed)
-	require.ErrorIs(t, install.Add([]store.Item{{}}), store.ErrMalformed)
-	require.NoError(t, install.Abort())
+	refuses(items[0])
+	refuses(store.Item{Key: []byte("X12345678key")})
+	refuses(store.Item{})
 	require.Zero(t, s.Failures())
 }
 
