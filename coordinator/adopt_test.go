@@ -248,30 +248,3 @@ func TestStrangersAmongCoordinators(t *testing.T) {
 	seen["c7"] = gossip.Member{ID: "c7", Alive: true, Disk: gossip.DiskUsed, Rivals: 1}
 	require.Equal(t, []string{"c1", "c2", "c7 (two processes)"}, strangers(servers, seen))
 }
-
-func TestBackupsThatAreNotWhole(t *testing.T) {
-	s := newState()
-	s.table = old()
-	s.memberSince = sinceThen(s.table, s.table, nil, 1)
-	s.partitionChanged, s.partitionShort = make([]int64, 2), make([]int64, 2)
-	b, err := encodeBackup(&kringv1.BackupHeader{CoordinatorId: "c1", AppliedIndex: 11}, s)
-	require.NoError(t, err)
-	header, whole, err := ReadBackup(bytes.NewReader(b))
-	require.NoError(t, err)
-	require.Equal(t, b, whole)
-	require.Equal(t, "k", header.GetClusterId())
-	require.EqualValues(t, 2, header.GetPartitions())
-	_, got, err := decodeBackup(b)
-	require.NoError(t, err)
-	require.Equal(t, s.table, got.table)
-	for i := range b {
-		bad := bytes.Clone(b)
-		bad[i] ^= 4
-		_, _, err := ReadBackup(bytes.NewReader(bad))
-		require.Error(t, err, "byte %d", i)
-		_, _, err = ReadBackup(bytes.NewReader(b[:i]))
-		require.Error(t, err, "first %d bytes", i)
-	}
-	_, _, err = ReadBackup(bytes.NewReader(append(b, 0)))
-	require.Error(t, err)
-}
