@@ -271,8 +271,13 @@ func (e *evidence) complete(found []ring.Partition, epochs []ring.Epoch, f *find
 	f.table.Partitions = found
 }
 
-// miss lists whose records are needed: of every node that is known or heard of. A disk that was lost, and whose node is known to have
-// another one since, is not waited for.
+// miss lists whose records are needed: of every node that is known or heard of, and of those that the newest configurations name. A disk
+// that was lost, and whose node is known to have another one since, is not waited for.
+//
+// Joiners count, since one may have been added in the configuration after: the primary that asked for that knew this one, and need not
+// have heard of the next. So whoever was in sync in any later configuration is come to: were c the newest that is known to those asked,
+// all of c's members are among them; the in-sync members of c+1 are of these; and what c+2 adds was a joiner of c+1, which its
+// primary knew.
 func (e *evidence) miss(newest *ring.Table, f *finding) {
 	needed := map[ring.NodeID]string{}
 	for i := range newest.Members {
@@ -284,7 +289,7 @@ func (e *evidence) miss(newest *ring.Table, f *finding) {
 	at := map[ring.NodeID][]string{} // partitions, by a node of theirs without records
 	for i := range f.table.Partitions {
 		p := &f.table.Partitions[i]
-		for _, r := range p.InSync {
+		for _, r := range slices.Concat(p.InSync, p.Joining) {
 			if m := newest.Member(r.Node); m != nil && m.Store != r.Store {
 				continue
 			}
