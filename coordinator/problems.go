@@ -8,13 +8,14 @@ import (
 )
 
 // doubtful reports whether m should be taken for down by who asks how the cluster is. A suspect counts before anything is
-// decided about it: that a node is dead shows here first. Where the leader's view is not to be had the table must do.
+// decided about it: that a node is dead shows here first. Where the leader's view is not to be had, or the leader has not listened
+// for long, the table must do.
 func (v view) doubtful(m *ring.Member) bool {
 	c, seen := v[m.Node]
 	if !seen {
 		return m.State == ring.MemberDown
 	}
-	return c.health == failed || c.health == suspect && !c.unheard
+	return c.health == failed || c.health == suspect && (!c.unheard || m.State == ring.MemberDown)
 }
 
 // problems lists what is not as it should be, sorted by partition, the worst of each. v may be nil.

@@ -108,3 +108,17 @@ func TestRecoverPartitionsRefusesWhatLives(t *testing.T) {
 	_, err = follower.client().RecoverPartitions(timeout(t), req)
 	code(t, kverr.BadRequest, kverr.FromGRPC(err))
 }
+
+// A leader that has not listened for long does not take a node for alive that was decided to be down: else what is offline would not be
+// listed for a moment.
+func TestDownStaysDoubtfulWhileUnheard(t *testing.T) {
+	table := offline()
+	v := viewOf(table, failed)
+	for _, id := range []ring.NodeID{"a", "c"} {
+		v[id] = condition{health: suspect, unheard: true}
+	}
+	require.True(t, v.doubtful(table.Member("a")))
+	require.False(t, v.doubtful(table.Member("c")))
+	v["a"] = condition{}
+	require.False(t, v.doubtful(table.Member("a")), "it has been heard of again")
+}

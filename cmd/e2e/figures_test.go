@@ -33,6 +33,7 @@ func TestFigures(t *testing.T) {
 	}{
 		{"Kill", figureKill},
 		{"Stop", figureStop},
+		{"StopBusy", figureStopBusy},
 		{"NoCoordinators", figureNoCoordinators},
 		{"Return", figureReturn},
 		{"Increments", figureIncrements},
@@ -61,7 +62,8 @@ type probing struct {
 
 var (
 	many  = probing{keys: 100, pause: 30 * time.Millisecond} // every node leads a fair share of them
-	often = probing{keys: 40, pause: 5 * time.Millisecond}
+	often = probing{keys: 10, pause: 8 * time.Millisecond}   // about half of what two cores take, everything on them
+	full  = probing{keys: 40, pause: 5 * time.Millisecond}   // as much as two cores take: gaps of 50 ms without any fault
 )
 
 // startProbed is 5 nodes with the default settings, and a probe that writes.
@@ -143,6 +145,10 @@ func figureKill(t *testing.T) {
 
 func figureStop(t *testing.T) {
 	figureGaps(t, "clean stop", often, func(b *breakable, id string) error { return b.Stop(id) })
+}
+
+func figureStopBusy(t *testing.T) {
+	figureGaps(t, "clean stop", full, func(b *breakable, id string) error { return b.Stop(id) })
 }
 
 func figureNoCoordinators(t *testing.T) {

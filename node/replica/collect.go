@@ -96,7 +96,7 @@ func (c *Core) collectAcks(q *peer, f *Frame) {
 			continue
 		}
 		p.ackPending = false
-		if p.tells && c.canAck(p) {
+		if p.tells {
 			p.tells = false
 			f.Decided = append(f.Decided, p.config.Clone())
 		}

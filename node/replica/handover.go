@@ -103,8 +103,9 @@ func (p *partition) hasAsked(config *ring.Partition) bool {
 	return p.asked != nil && config.Epoch == p.config.Epoch.Next()
 }
 
-// toldOf learns a decided configuration from the replica that asked for it. That one says so once its own promise is durable, so that
-// whoever asks all nodes what was decided hears of it (rule 23).
+// toldOf learns a decided configuration from the replica that asked for it. That one says so at once, before its own promise is durable:
+// it says what the coordinators have decided and promises nothing. Whatever is then done in that epoch needs the promises of the one who
+// is told and of all that are in sync in it, so that whoever asks all nodes what was decided hears of it all the same (rule 23).
 //
 // A node that has restarted waits for the coordinators' word: whoever tells it may not have heard that a person has given its copy up
 // since, and then it would lead what is no part of the cluster any more, alone if it was alone in the set (rule 26).

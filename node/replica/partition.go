@@ -273,7 +273,9 @@ func (c *Core) configure(config *ring.Partition) {
 		// refuses the old primary, the sooner that one stops.
 		c.promise(p, config.Clone())
 		c.follow(p)
-		p.tells = asked && p.role == roleBackup
+		if p.tells = asked && p.role == roleBackup; p.tells {
+			c.ackDue(p)
+		}
 	}
 	c.retryHeld(p)
 }

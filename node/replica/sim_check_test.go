@@ -45,16 +45,28 @@ func (g *ghost) expires(e *entry.Entry, r *entry.Record) {
 	}
 }
 
+// sees ends expiries that a primary has applied. Nobody is told of one, so it may take effect long after it was committed, just as
+// what comes before it in the log may: but no read that begins when the primary has applied it may find the key.
+func (g *ghost) sees(era *era, p *partition) {
+	era.unseen = slices.DeleteFunc(era.unseen, func(o *op) bool {
+		if o.entry.Seq > p.applied {
+			return false
+		}
+		o.end(opDone)
+		return true
+	})
+}
+
 // counts takes an entry for executed: once.
 func (g *ghost) counts(era *era, p ring.PartitionID, b []byte) {
 	e := new(entry.Entry)
 	if err := entry.Decode(b, e); err != nil {
 		g.w.fail("partition %d: committed entry: %v", p, err)
 	}
-	if o := g.expiries[expiryKey{p, e.Seq, e.Epoch}]; e.Op == entry.OpExpire && o != nil && o.ret == 0 {
+	if o := g.expiries[expiryKey{p, e.Seq, e.Epoch}]; e.Op == entry.OpExpire && o != nil && o.state != opDone {
 		g.w.saw(sawExpiry)
-		o.end(opDone)
-		era.expired = append(era.expired, o)
+		o.state = opDone
+		era.expired, era.unseen = append(era.expired, o), append(era.unseen, o)
 	}
 	if e.Request.IsZero() {
 		return
@@ -121,6 +133,9 @@ func (g *ghost) check(n *simNode) {
 			g.commits(n, p, seq)
 		}
 		g.before[p] = p.committed
+		if p.leads() {
+			g.sees(g.eraOf(p), p)
+		}
 		if p.role == rolePrimary && n.core.canAck(p) {
 			g.opensBy(n, p)
 		}
@@ -374,7 +389,11 @@ func (w *world) linearizableIn(k, i int) error {
 		}
 	}
 	for _, o := range era.expired {
-		if o.key == k {
+		switch {
+		case o.key != k:
+		case o.ret == 0: // no primary has come to apply it
+			add(o, math.MaxInt64)
+		default:
 			add(o, o.ret)
 		}
 	}

@@ -14,8 +14,9 @@ type era struct {
 	committed map[uint64][]byte // by seq: what was once committed anywhere
 	highest   uint64
 	logged    map[uint64]*entry.Entry // committed entries by number of the operation
-	expired   []*op
-	kept      map[uint64]uint64 // seqs by number of the operation: what the chosen copy has brought along
+	expired   []*op                   // committed expiries
+	unseen    []*op                   // those of them that no primary has applied
+	kept      map[uint64]uint64       // seqs by number of the operation: what the chosen copy has brought along
 	initial   func() map[string]simValue
 	opened    int64 // stamp; 0: not yet
 }

@@ -103,7 +103,12 @@ func (rp *replayer) replay(r *entry.Record, at location) error {
 		p.next, p.used = r.Generation, max(p.used, r.Generation)
 		delete(rp.orphans, r.Partition)
 	case entry.RecordJump:
-		if r.Generation != p.generation || r.Seq <= p.run.trim {
+		if r.Generation != p.generation {
+			return nil
+		}
+		if r.Seq <= p.run.trim { // M knows of it: what came before it in the log is applied, or was void then
+			p.run.truncate(p.run.trim)
+			delete(rp.orphans, r.Partition)
 			return nil
 		}
 		return rp.replayJump(p, r)
@@ -120,6 +125,8 @@ func (rp *replayer) replay(r *entry.Record, at location) error {
 func (rp *replayer) replayEntry(p *partition[location], r *entry.Record, at location) error {
 	switch {
 	case r.Seq <= p.run.trim:
+		return nil
+	case r.Epoch < p.run.trimEpoch: // void: it lies above where the partition jumped to, and was there before
 		return nil
 	case r.Seq > p.run.last()+1:
 		rp.orphans[r.Partition] = max(rp.orphans[r.Partition], r.Seq)
