@@ -26,7 +26,7 @@ type modelSnapshot struct {
 	// hybrid is the highest hybrid time up to seq where that was jumped to; elsewhere it is seq, as the workload's entries have it.
 	hybrid uint64
 	jumped bool
-	higher bool // or more: time does not fall where an empty generation begins anew
+	higher bool // or more: time does not fall where an empty generation begins anew, nor in what follows that
 }
 
 // modelRecord is a record and, if it is a flip, what it flips to.
@@ -92,7 +92,9 @@ func (m model) record(r modelRecord, position int) {
 	case entry.RecordTruncate:
 		p.entries = p.entries[:min(r.Seq, p.last())-p.base.seq]
 	case entry.RecordFlip:
+		higher := p.emptied() || p.base.higher // time falls no more for what is taken in after that
 		p.generation, p.base, p.entries, p.applied = r.Generation, *r.to, nil, max(p.applied, r.Seq)
+		p.base.higher = p.base.higher || higher
 	case entry.RecordJump:
 		p.base, p.entries, p.applied = *r.to, nil, max(p.applied, r.Seq)
 	}
@@ -209,12 +211,14 @@ func checkEntries(s store.Store, r entry.Recovered, p *modelPartition) (batch []
 
 // hybridAt is the highest hybrid time up to an applied seq, or at least that.
 func (p *modelPartition) hybridAt(applied uint64) (want uint64, atLeast bool) {
-	emptied := p.generation > 1 && p.base.seq == 0
 	if p.base.jumped && applied == p.base.seq {
 		return p.base.hybrid, p.base.higher
 	}
-	return applied, emptied || p.base.higher
+	return applied, p.emptied() || p.base.higher
 }
+
+// emptied reports whether an empty generation took the place of what there was.
+func (p *modelPartition) emptied() bool { return p.generation > 1 && p.base.seq == 0 }
 
 // endsLike reports whether the log ends as to does, though it holds other data.
 func (p *modelPartition) endsLike(to *modelSnapshot) bool {
