@@ -33,7 +33,7 @@ func TestFigures(t *testing.T) {
 	}{
 		{"Kill", figureKill},
 		{"Stop", figureStop},
-		{"StopBusy", figureStopBusy},
+		{"FullLoad", figureFullLoad},
 		{"NoCoordinators", figureNoCoordinators},
 		{"Return", figureReturn},
 		{"Increments", figureIncrements},
@@ -147,7 +147,7 @@ func figureStop(t *testing.T) {
 	figureGaps(t, "clean stop", often, func(b *breakable, id string) error { return b.Stop(id) })
 }
 
-func figureStopBusy(t *testing.T) {
+func figureFullLoad(t *testing.T) {
 	figureGaps(t, "clean stop", full, func(b *breakable, id string) error { return b.Stop(id) })
 }
 
