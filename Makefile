@@ -8,6 +8,7 @@
 #   make proto    generate the protocol's Go code anew
 #   make soak     hours of faults under load: DURATION=1h SEED=7; reports go to reports/
 #   make figures  what docs/guarantees.md says of times and gaps, measured: RUN=Kill for one of them
+#   make scale    1,000 simulated nodes and 16,384 partitions under real coordinators: SCALE=patient on a busy machine
 #   make bench    the micro-benchmarks    make clean   remove what was built (tools stay; clean-tools removes those)
 
 GO      ?= go
@@ -30,7 +31,7 @@ BENCH_FLAGS ?= -benchtime=1s -benchmem
 # Tools compile for a minute each: one by one, even under -j.
 .NOTPARALLEL:
 
-.PHONY: run build test sim race soak figures lint golangci proto proto-lint proto-breaking proto-check bench clean clean-tools tools
+.PHONY: run build test sim race soak figures scale lint golangci proto proto-lint proto-breaking proto-check bench clean clean-tools tools
 
 run: build
 	$(BIN)/kring dev
@@ -68,6 +69,15 @@ RUN ?= .
 
 figures:
 	KRING_E2E_FIGURES=1 KRING_E2E_REPORTS=$(REPORTS) $(GO) test -timeout 0 $(TEST_FLAGS) -count=1 -v -run '^TestFigures$$/$(RUN)' ./cmd/e2e
+
+# Plans and costs first, each in one process, then the whole cluster. SCALE=patient waits longer for nodes and elections, for a machine
+# that is busy with other things; NODES for fewer than 1,000.
+SCALE ?= 1
+NODES ?=
+
+scale:
+	KRING_TEST_SCALE=$(SCALE) KRING_TEST_SCALE_NODES=$(NODES) \
+		$(GO) test -timeout 0 $(TEST_FLAGS) -count=1 -parallel 1 -v -run '^TestScale' ./coordinator
 
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) -timeout 30m ./...

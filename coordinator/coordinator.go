@@ -25,6 +25,7 @@ type Coordinator struct {
 	events      *eventFeed
 	beats       *heartbeats
 	metrics     *metrics
+	gossips     func() []gossip.Member // everybody whom gossip knows
 	connections *connections
 	preferred   preferredCache
 	handovers   *handovers
@@ -70,7 +71,7 @@ func New(cfg Config) (*Coordinator, error) {
 	m := newMachine(f)
 	c := &Coordinator{
 		cfg: cfg, feed: f, loss: newLeaderLoss(), machine: m, events: m.events,
-		beats:       newHeartbeats(cfg.SilentAfter, cfg.HungAfter, cfg.MinDiskFree),
+		gossips: cfg.Gossip.Members, beats: newHeartbeats(cfg.SilentAfter, cfg.HungAfter, cfg.MinDiskFree),
 		connections: newConnections(cfg.DialOptions), handovers: newHandovers(), moves: newMoves(),
 		look: make(chan struct{}, 1), calls: make(chan struct{}, maxCallsInFlight),
 		watchers: make(chan struct{}, maxWatchers), stopping: make(chan struct{}),

@@ -21,11 +21,12 @@ import (
 //
 // Preferred may be nil.
 func failover(t *ring.Table, v view, preferred []ring.NodeID) []*kringv1.ChangePartitionCommand {
-	leads := countLeads(t, v)
+	living := v.living(t)
+	leads := countLeads(t, v, living)
 	var changes []*kringv1.ChangePartitionCommand
 	for i := range t.Partitions {
 		p := &t.Partitions[i]
-		if !anyLost(t, v, p) {
+		if !anyLost(t, living, p) {
 			continue
 		}
 		next := p.Clone()
@@ -62,8 +63,8 @@ func changeTo(p *ring.Partition, why string) *kringv1.ChangePartitionCommand {
 }
 
 // anyLost leaves out joiners on nodes that have failed: they cost nothing where they are.
-func anyLost(t *ring.Table, v view, p *ring.Partition) bool {
-	return slices.ContainsFunc(p.InSync, func(r ring.Replica) bool { return v.lost(t, r) }) ||
+func anyLost(t *ring.Table, living map[ring.Replica]bool, p *ring.Partition) bool {
+	return slices.ContainsFunc(p.InSync, func(r ring.Replica) bool { return !living[r] }) ||
 		slices.ContainsFunc(p.Joining, func(r ring.Replica) bool { return !t.Holds(r) })
 }
 
@@ -109,10 +110,10 @@ type leadership struct {
 }
 
 // countLeads does not count what lost replicas lead: that is being given away.
-func countLeads(t *ring.Table, v view) *leadership {
+func countLeads(t *ring.Table, v view, living map[ring.Replica]bool) *leadership {
 	l := &leadership{leads: map[ring.NodeID]int{}, shares: map[ring.NodeID]float64{}}
 	for i := range t.Partitions {
-		if r := t.Partitions[i].Primary; !v.lost(t, r) {
+		if r := t.Partitions[i].Primary; living[r] {
 			l.leads[r.Node]++
 		}
 	}

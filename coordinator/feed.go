@@ -7,9 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/ring"
-	"github.com/kringdb/kring/ring/ringpb"
 )
 
 // Bounds of the changes that are remembered for watchers.
@@ -23,15 +21,15 @@ const (
 type feed struct {
 	current atomic.Pointer[ring.Table]
 
-	mu       sync.Mutex
-	history  []ring.TableChange // without gaps; the last leads to current
-	items    int                // in history
-	changed  chan struct{}      // closed and replaced by publish
-	snapshot *kringv1.Table     // of current, made when first asked for
+	mu      sync.Mutex
+	history []ring.TableChange // without gaps; the last leads to current
+	items   int                // in history
+	changed chan struct{}      // closed and replaced by publish
+	frames  map[frameKey]frame // that lead to current, made when first asked for
 }
 
 func newFeed() *feed {
-	f := &feed{changed: make(chan struct{})}
+	f := &feed{changed: make(chan struct{}), frames: map[frameKey]frame{}}
 	f.current.Store(&ring.Table{})
 	return f
 }
@@ -61,7 +59,7 @@ func (f *feed) publish(t *ring.Table) {
 		}
 	}
 	f.current.Store(t)
-	f.snapshot = nil
+	clear(f.frames)
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
@@ -75,6 +73,10 @@ func itemsOf(c *ring.TableChange) int {
 func (f *feed) since(from uint64) (change ring.TableChange, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.sinceLocked(from)
+}
+
+func (f *feed) sinceLocked(from uint64) (change ring.TableChange, ok bool) {
 	if len(f.history) == 0 || from < f.history[0].From || from > f.history[len(f.history)-1].To {
 		return ring.TableChange{}, false
 	}
@@ -114,14 +116,4 @@ func merge(from, to uint64, changes []ring.TableChange) ring.TableChange {
 		out.Partitions = append(out.Partitions, partitions[id])
 	}
 	return out
-}
-
-// whole is the newest table in its wire form, shared by all who ask: it must not be modified.
-func (f *feed) whole() *kringv1.Table {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.snapshot == nil {
-		f.snapshot = ringpb.FromTable(f.current.Load())
-	}
-	return f.snapshot
 }

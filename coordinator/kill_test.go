@@ -25,6 +25,7 @@ const childVariable = "KRING_TEST_COORDINATOR"
 type child struct {
 	ID, Dir, GRPC, Raft, Gossip string
 	Join                        []string
+	Scale                       *scaleChild // nil: a small cluster
 }
 
 // runChild is the coordinator of a child process. It ends when its standard input does, so that none outlives the test.
@@ -50,9 +51,18 @@ func runChild(encoded string) error {
 	if cfg.RaftListener, err = net.Listen("tcp", c.Raft); err != nil {
 		return err
 	}
+	if c.Scale != nil {
+		c.Scale.apply(&cfg)
+	}
 	coordinator, err := New(cfg)
 	if err != nil {
 		return err
+	}
+	if c.Scale != nil {
+		coordinator.gossips = c.Scale.gossipOf(talk.Members)
+		if err := c.Scale.serveProfiles(); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -83,7 +93,7 @@ func TestKilledWhileBootstrapping(t *testing.T) {
 	}
 	begin := func() {
 		for _, p := range c.processes {
-			encoded, err := json.Marshal(child{p.id, p.dir, p.grpc, p.raft, p.gossip, p.join})
+			encoded, err := json.Marshal(child{p.id, p.dir, p.grpc, p.raft, p.gossip, p.join, nil})
 			require.NoError(t, err)
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), childVariable+"="+string(encoded))

@@ -218,7 +218,7 @@ func names(members []ring.Member) string {
 func (c *Coordinator) gossipsNow() func(ring.NodeID) bool {
 	alive := sync.OnceValue(func() map[ring.NodeID]bool {
 		out := map[ring.NodeID]bool{}
-		for _, m := range c.cfg.Gossip.Members() {
+		for _, m := range c.gossips() {
 			if m.Role == gossip.RoleNode {
 				out[ring.NodeID(m.ID)] = m.Alive && !m.Leaving
 			}

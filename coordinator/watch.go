@@ -8,7 +8,6 @@ import (
 
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 	"github.com/kringdb/kring/proto/kverr"
-	"github.com/kringdb/kring/ring/ringpb"
 )
 
 // behindTimeout is how long a caller that knows a newer table is kept waiting for this coordinator to catch up.
@@ -28,7 +27,7 @@ func (s server) WatchRing(req *kringv1.WatchRingRequest, stream grpc.ServerStrea
 	defer s.metrics.watchers.Dec()
 	w := watcher{c: s.Coordinator, clusterID: req.GetClusterId(), version: req.GetFromVersion(), resumed: req.GetFromVersion() > 0}
 	for {
-		if err := w.step(stream.Context(), stream.Send); err != nil {
+		if err := w.step(stream.Context(), stream.SendMsg); err != nil {
 			return err
 		}
 	}
@@ -44,7 +43,7 @@ type watcher struct {
 }
 
 // step sends what is new, or waits until there is something.
-func (w *watcher) step(ctx context.Context, send func(*kringv1.WatchRingResponse) error) error {
+func (w *watcher) step(ctx context.Context, send func(any) error) error {
 	lost := w.c.loss.channel()
 	t, changed := w.c.feed.wait()
 	own := t.Settings.ClusterID
@@ -54,10 +53,8 @@ func (w *watcher) step(ctx context.Context, send func(*kringv1.WatchRingResponse
 	case w.clusterID != "" && own != w.clusterID:
 		return kverr.Newf(kverr.WrongCluster, "the watcher belongs to cluster %s, this is cluster %s", w.clusterID, own)
 	}
-	resp := w.next(t.Version)
-	if resp != nil {
-		resp.LeaderId = w.c.consensus.leader()
-		return send(resp)
+	if w.due(t.Version) {
+		return w.send(send)
 	}
 	var behind <-chan time.Time
 	if w.version > t.Version {
@@ -79,24 +76,17 @@ func (w *watcher) step(ctx context.Context, send func(*kringv1.WatchRingResponse
 	}
 }
 
-// next is what brings the caller from its version to the newest; nil for nothing. A caller that resumes at the newest
-// version is told once that it is.
-func (w *watcher) next(newest uint64) *kringv1.WatchRingResponse {
-	switch {
-	case w.resumed && w.version > newest, w.resumed && w.version == newest && w.greeted:
-		return nil
-	case w.resumed && w.version == newest:
-		w.greeted = true
-		return &kringv1.WatchRingResponse{}
+// due reports whether the caller lacks something. One that resumes at the newest version is told once that it is.
+func (w *watcher) due(newest uint64) bool {
+	return !w.resumed || w.version < newest || w.version == newest && !w.greeted
+}
+
+// send brings the caller from its version to the newest.
+func (w *watcher) send(send func(any) error) error {
+	f, err := w.c.feed.frame(frameKey{from: w.version, resumed: w.resumed, leader: w.c.consensus.leader()})
+	if err != nil {
+		return kverr.New(kverr.Internal, err.Error())
 	}
-	w.greeted = true
-	if w.resumed {
-		if change, ok := w.c.feed.since(w.version); ok {
-			w.version = change.To
-			return &kringv1.WatchRingResponse{Update: &kringv1.WatchRingResponse_Change{Change: ringpb.FromChange(&change)}}
-		}
-	}
-	table := w.c.feed.whole()
-	w.version, w.resumed = table.GetVersion(), true
-	return &kringv1.WatchRingResponse{Update: &kringv1.WatchRingResponse_Table{Table: table}}
+	w.version, w.resumed, w.greeted = f.version, true, true
+	return send(f.encoded)
 }
