@@ -41,6 +41,8 @@ func TestFigures(t *testing.T) {
 		{"Increments", figureIncrements},
 		{"Rebalance", figureRebalance},
 		{"Guard", figureGuard},
+		{"Absence", figureAbsence},
+		{"Zones", figureZones},
 	} {
 		t.Run(f.name, f.run)
 	}

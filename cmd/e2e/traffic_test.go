@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -189,7 +190,11 @@ func (tr *traffic) audit(t *testing.T) {
 	for i, known := range tr.newest {
 		group.Go(func() error {
 			key := tr.mix.Keys.Append(nil, uint64(i))
-			read, err := tr.target.Get(ctx, key, nil)
+			var read bench.Read
+			err := errors.New("not tried yet")
+			for attempt := 0; err != nil && attempt < maxAttempts && kverr.CodeOf(err) != kverr.NotFound; attempt++ {
+				read, err = tr.target.Get(ctx, key, nil)
+			}
 			if err != nil {
 				return fmt.Errorf("read %s back: %w", key, err)
 			}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -42,9 +43,10 @@ func watchMoves(t *testing.T, f *fixture) *moveWatch {
 	for _, m := range f.Topology().Of(topology.Coordinator) {
 		addresses = append(addresses, m.Listen)
 	}
-	coordinators, err := client.NewCoordinators(client.CoordinatorsConfig{Seeds: client.StaticSeeds(addresses...)})
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	coordinators, err := client.NewCoordinators(client.CoordinatorsConfig{Seeds: client.StaticSeeds(addresses...), Logger: logger})
 	require.NoError(t, err)
-	watcher, err := client.NewWatcher(client.WatcherConfig{Coordinators: coordinators})
+	watcher, err := client.NewWatcher(client.WatcherConfig{Coordinators: coordinators, Logger: logger})
 	require.NoError(t, err)
 	w := &moveWatch{ready: make(chan struct{}), tally: newMoveTally(nil)}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
