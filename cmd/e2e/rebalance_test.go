@@ -87,7 +87,7 @@ func (r *rebalancing) carryOut(c change) outcome {
 	began := time.Now()
 	stop := r.progress(c.name)
 	c.begin()
-	r.waitEven(r.t, stepWithin, c.nodes)
+	r.waitEvenFor(r.t, stepWithin, c.nodes)
 	o.took = time.Since(began)
 	stop()
 	o.moves = r.tr.next()
@@ -97,6 +97,7 @@ func (r *rebalancing) carryOut(c change) outcome {
 		c.end()
 	}
 	r.waitHealthy(r.t)
+	r.untilSeen(r.t, r.watch)
 	o.tally = r.watch.take()
 	for _, p := range []*phase{o.calm, o.moves, r.tr.next()} {
 		n, what := r.tr.failures(p, before)
