@@ -24,7 +24,7 @@ import (
 // KRING_FIGURES_TIMES is how often a node is killed or stopped (20), KRING_FIGURES_AWAY how long a node is away (60s),
 // KRING_FIGURES_NO_COORDINATORS how long there are none (5m), KRING_FIGURES_INCREMENTS how many there are (100000).
 // KRING_FIGURES_KEYS is how many keys of 1 KiB there are while nodes come and go (500000), KRING_FIGURES_CALM how long clients'
-// latency is measured before that (30s).
+// latency is measured before that (30s), KRING_FIGURES_RATE how many requests a second they send (half of what the machine takes).
 func TestFigures(t *testing.T) {
 	if os.Getenv("KRING_E2E_FIGURES") == "" {
 		t.Skip("KRING_E2E_FIGURES asks for them: use make figures")

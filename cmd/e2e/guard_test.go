@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -27,14 +28,14 @@ func figureGuard(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startRebalancing(t, out, 6)
 			if rate == 0 { // the same for both
-				peak := r.tr.peak(t, peakFor)
-				rate = peak / 2
-				out.conditions = append(out.conditions, fmt.Sprintf("half reads and half writes, %.0f a second of at most %.0f", rate, peak))
+				var what string
+				rate, what = r.halfLoad()
+				out.conditions = append(out.conditions, what)
 			}
 			r.limit(func(l *rest.Limits) { l.Guard.Off = !guarded })
 			stop := r.tr.start(t, rate)
 			o := r.carryOut(r.sixth())
-			out.column(name, append(o.latencies(), o.pace()...)...)
+			out.column(name, slices.Concat(o.latencies(), o.pace())...)
 			require.Zero(t, o.failed, o.failure)
 			require.Empty(t, o.tally.early)
 			r.conclude(stop())
@@ -45,11 +46,8 @@ func figureGuard(t *testing.T) {
 		r.calm = 0
 		r.limit(func(l *rest.Limits) { l.Guard.Off, l.NodeBytesPerSecond = true, unlimited })
 		o := r.carryOut(r.sixth())
-		none := make([]measure, len(o.latencies()))
-		for i := range none {
-			none[i].value = "–"
-		}
-		out.column("no load, guard off, no limit", append(none, o.pace()...)...)
+		none := slices.Repeat([]measure{{value: "–"}}, len(o.latencies()))
+		out.column("no load, guard off, no limit", slices.Concat(none, o.pace())...)
 	})
 	plainCopy(t, out)
 }

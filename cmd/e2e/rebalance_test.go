@@ -54,6 +54,18 @@ func figureKeys(t *testing.T) int {
 	return setting(t, "KRING_FIGURES_KEYS", 500_000, strconv.Atoi)
 }
 
+// halfLoad is half of what the machine takes, in requests a second, or what KRING_FIGURES_RATE says; and which of them it is.
+func (r *rebalancing) halfLoad() (rate float64, what string) {
+	t := r.t
+	t.Helper()
+	asked := setting(t, "KRING_FIGURES_RATE", 0, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
+	if asked > 0 {
+		return asked, fmt.Sprintf("half reads and half writes, %.0f a second as asked for", asked)
+	}
+	peak := r.tr.peak(t, peakFor)
+	return peak / 2, fmt.Sprintf("half reads and half writes, %.0f a second of at most %.0f", peak/2, peak)
+}
+
 // change is what one step does to the cluster.
 type change struct {
 	name  string
@@ -161,10 +173,9 @@ func figureRebalance(t *testing.T) {
 	out := newFigures("rebalance", "5, 6, 10 and 7 nodes under load")
 	defer func() { out.show(t) }()
 	r := startRebalancing(t, out, 10)
-	peak := r.tr.peak(t, peakFor)
-	out.conditions = append(out.conditions, fmt.Sprintf("%d keys of 1 KiB, %d partitions, half reads and half writes, %.0f a second of at most %.0f",
-		len(r.tr.newest), r.Topology().Partitions, peak/2, peak))
-	stop := r.tr.start(t, peak/2)
+	rate, what := r.halfLoad()
+	out.conditions = append(out.conditions, fmt.Sprintf("%d keys of 1 KiB, %d partitions, %s", len(r.tr.newest), r.Topology().Partitions, what))
+	stop := r.tr.start(t, rate)
 	copies := float64(r.Topology().Partitions * r.Topology().Replicas)
 	five := r.control.Nodes()[:5]
 	six, ten := append(five[:5:5], "n6"), append(five[:5:5], "n6", "n7", "n8", "n9", "n10")
