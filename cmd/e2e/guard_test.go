@@ -36,9 +36,9 @@ func figureGuard(t *testing.T) {
 			stop := r.tr.start(t, rate)
 			o := r.carryOut(r.sixth())
 			out.column(name, slices.Concat(o.latencies(), o.pace())...)
-			require.Zero(t, o.failed, o.failure)
 			require.Empty(t, o.tally.early)
 			r.conclude(stop())
+			r.requireNoFailure(&o, name)
 		})
 	}
 	t.Run("no load", func(t *testing.T) {
