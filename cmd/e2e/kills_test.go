@@ -79,10 +79,7 @@ func TestKillsDuringMoves(t *testing.T) {
 		}
 		return err
 	}))
-	unequal, equal, err := b.control.Unequal(t.Context())
-	require.NoError(t, err)
-	require.Empty(t, unequal)
-	require.Equal(t, int(b.Topology().Partitions), equal)
+	b.untilEqual(t)
 	b.untilSeen(t, watch)
 	tally := watch.take()
 	require.Empty(t, tally.early)

@@ -145,9 +145,7 @@ func TestAbsence(t *testing.T) {
 		long.takers, long.atOnce)
 	require.Len(t, long.senders, 4)
 	require.Len(t, long.takers, 4)
-	unequal, equal, err := a.control.Unequal(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, int(a.Topology().Partitions), equal, "%v", unequal)
+	a.untilEqual(t)
 }
 
 // figureAbsence is TestAbsence with much data.
@@ -226,6 +224,15 @@ func (b *breakable) waitSpread(t *testing.T, watch *moveWatch, what string, so f
 	tally := watch.take()
 	t.Logf("%s: %d copies moved, %d partitions with two copies in a zone", what, tally.total(), sharedZones(table))
 	require.Zero(t, sharedZones(table), what)
+}
+
+// untilEqual waits until all copies of every partition are equal: backups learn of the last commits a little later.
+func (b *breakable) untilEqual(t *testing.T) {
+	t.Helper()
+	b.until(t, "all copies are equal", func(ctx context.Context) bool {
+		unequal, equal, err := b.control.Unequal(ctx)
+		return err == nil && len(unequal) == 0 && equal == int(b.Topology().Partitions)
+	})
 }
 
 // untilSeen waits until the watch knows too that nothing is on its way.
