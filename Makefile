@@ -7,7 +7,7 @@
 #   make lint     golangci-lint, buf, the protocol still compatible, generated code up to date
 #   make proto    generate the protocol's Go code anew
 #   make soak     hours of faults under load: DURATION=1h SEED=7; reports go to reports/
-#   make figures  what docs/guarantees.md says of times and gaps, measured: RUN=Kill for one of them
+#   make figures  what docs/guarantees.md and docs/operations.md say of times, gaps and moves, measured: RUN=Kill for one of them
 #   make scale    1,000 simulated nodes and 16,384 partitions under real coordinators: SCALE=patient on a busy machine
 #   make bench    the micro-benchmarks    make clean   remove what was built (tools stay; clean-tools removes those)
 

@@ -38,6 +38,9 @@ type isolation struct {
 	networks   bool // a network namespace each
 	smallDisks int  // so many nodes get a small disk
 	syncs      bool // syncs can be broken
+
+	zones map[string]string // of nodes, by id
+	later []string          // nodes that are not started, and that the cluster does not wait for to be laid out
 }
 
 // possible is the isolation that this machine allows; what it does not allow is logged.
@@ -95,6 +98,10 @@ func startBreakable(t *testing.T, request topology.Request, i isolation) *breaka
 	runner := procs.Runner{
 		Binary: kring, LogDir: filepath.Join(dir, "logs"), Env: procs.Limits(len(layout.Members)),
 		Adapt: func(m topology.Member, c *procs.Command) {
+			expectNodes(layout, c, len(i.later))
+			if zone := i.zones[m.ID]; zone != "" {
+				c.Args = append(c.Args, "--zone", zone)
+			}
 			if at := slices.Index(c.Args, "--data"); at >= 0 && m.Role == topology.Node {
 				c.Args[at+1] = b.disks.Dir(m.ID)
 				c.Env = append(c.Env, chaos.Environment+"="+syncs.Of(m.ID))
@@ -106,7 +113,7 @@ func startBreakable(t *testing.T, request topology.Request, i isolation) *breaka
 			}
 		},
 	}
-	b.fixture = startLaidOut(t, dir, layout, runner)
+	b.fixture = startLaidOut(t, dir, layout, runner, i.later...)
 	b.control, err = chaos.NewCluster(b.Cluster)
 	require.NoError(t, err)
 	t.Cleanup(b.control.Close)

@@ -18,11 +18,13 @@ import (
 	"github.com/kringdb/kring/cmd/internal/topology"
 )
 
-// TestFigures measures what docs/guarantees.md names, on 5 nodes with the default settings: `make figures`, or one of them
+// TestFigures measures what docs/guarantees.md and docs/operations.md name, on 5 nodes with the default settings: `make figures`, or one of them
 // with RUN=Kill. It takes long, and wants a machine that does nothing else.
 //
 // KRING_FIGURES_TIMES is how often a node is killed or stopped (20), KRING_FIGURES_AWAY how long a node is away (60s),
 // KRING_FIGURES_NO_COORDINATORS how long there are none (5m), KRING_FIGURES_INCREMENTS how many there are (100000).
+// KRING_FIGURES_KEYS is how many keys of 1 KiB there are while nodes come and go (500000), KRING_FIGURES_CALM how long clients'
+// latency is measured before that (30s), KRING_FIGURES_RATE how many requests a second they send (half of what the machine takes).
 func TestFigures(t *testing.T) {
 	if os.Getenv("KRING_E2E_FIGURES") == "" {
 		t.Skip("KRING_E2E_FIGURES asks for them: use make figures")
@@ -37,6 +39,10 @@ func TestFigures(t *testing.T) {
 		{"NoCoordinators", figureNoCoordinators},
 		{"Return", figureReturn},
 		{"Increments", figureIncrements},
+		{"Rebalance", figureRebalance},
+		{"Guard", figureGuard},
+		{"Absence", figureAbsence},
+		{"Zones", figureZones},
 	} {
 		t.Run(f.name, f.run)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -55,13 +56,16 @@ func startWithout(t *testing.T, request topology.Request, later string) *fixture
 	require.NoError(t, err)
 	runner := procs.Runner{
 		Binary: kring, LogDir: filepath.Join(request.Dir, "logs"), Env: procs.Limits(len(layout.Members)),
-		Adapt: func(_ topology.Member, c *procs.Command) {
-			if at := slices.Index(c.Args, "--bootstrap-nodes"); at >= 0 {
-				c.Args[at+1] = fmt.Sprint(len(layout.Of(topology.Node)) - 1)
-			}
-		},
+		Adapt: func(_ topology.Member, c *procs.Command) { expectNodes(layout, c, 1) },
 	}
 	return startLaidOut(t, request.Dir, layout, runner, later)
+}
+
+// expectNodes has coordinators lay the cluster out without so many of its nodes.
+func expectNodes(layout *topology.Topology, c *procs.Command, later int) {
+	if at := slices.Index(c.Args, "--bootstrap-nodes"); at >= 0 {
+		c.Args[at+1] = strconv.Itoa(len(layout.Of(topology.Node)) - later)
+	}
 }
 
 // load reads and writes until it is stopped, which says how many requests that were. None may fail.
@@ -91,8 +95,13 @@ func (f *fixture) load(t *testing.T, n int) (stop func() int64) {
 // waitEven waits until these nodes, and no others, hold and lead evenly what there is, and nothing is on its way.
 func (f *fixture) waitEven(t *testing.T, nodes []string) {
 	t.Helper()
+	f.waitEvenFor(t, movedWithin, nodes)
+}
+
+func (f *fixture) waitEvenFor(t *testing.T, within time.Duration, nodes []string) {
+	t.Helper()
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), movedWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	state := ""
 	require.NoError(t, f.rest[0].Wait(ctx, func(ctx context.Context) (bool, string, error) {
