@@ -200,6 +200,11 @@ func (r *rebalancing) step(c change) {
 	t := r.t
 	t.Helper()
 	o := r.carryOut(c)
+	// Leads may be handed on for a while after the last copy has come.
+	r.until(t, c.name+": leads are even", func(context.Context) bool {
+		_, primaries := evenness(r.watch.newest())
+		return primaries <= 1.10
+	})
 	copies, primaries := evenness(r.watch.newest())
 	in, snapshots := o.sent.sum("in "), o.sent.sum("in snapshot")
 	total := float64(o.tally.total())

@@ -70,7 +70,8 @@ type disk struct {
 	dirtyBytes int64                      // applied since the last flush
 	left       []leftGeneration           // to be deleted with the next flush
 	deleted    []void                     // by a flush that is not done yet
-	voids      []void                     // to be compacted
+	voids      []void                     // to be compacted, oldest first, when no more come
+	ripe       []void                     // to be compacted now
 	snapshots  map[*diskSnapshot]struct{} // open ones
 	installs   map[*diskInstall]struct{}  // that have not ended
 	retainMore bool

@@ -11,8 +11,13 @@ import (
 	"github.com/kringdb/kring/ring"
 )
 
-// installBatchBytes is about how much of a snapshot goes into Pebble at once, where it goes through the write buffers.
-const installBatchBytes = 512 << 10
+const (
+	// installBatchBytes is about how much of a snapshot goes into Pebble at once, where it goes through the write buffers.
+	installBatchBytes = 512 << 10
+	// installTableBytes is from where on items become tables of their own. What goes through the write buffers has them flushed, and
+	// each flush leaves a file that has to be compacted with all the data beside it; a table is written once, where it stays.
+	installTableBytes = 32 << 10
+)
 
 // diskInstall writes a snapshot into Pebble under a generation that nobody reads. A small one goes through the write buffers. A
 // larger one becomes tables of its own, written beside Pebble's and handed over whole at the end (tables.go): its items come in
@@ -118,7 +123,7 @@ func (n *diskInstall) add(item *Item) error {
 	if err := op.Finish(); err != nil {
 		return dataError(err)
 	}
-	if n.items.Len() < n.batchBytes() {
+	if n.items.Len() < installTableBytes {
 		return nil
 	}
 	return n.toTables()

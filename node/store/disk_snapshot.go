@@ -141,7 +141,7 @@ func (s *diskSnapshot) release() error {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
 	delete(s.disk.snapshots, s)
-	if len(s.disk.voids) > 0 {
+	if len(s.disk.ripe) > 0 {
 		s.disk.reclaimer.wake()
 	}
 	return err

@@ -31,6 +31,8 @@ type flusher struct {
 	stopOnce sync.Once
 }
 
+const flushEveryFull = time.Second
+
 func (f *flusher) init() {
 	f.dirty = make(chan struct{}, 1)
 	f.full = make(chan struct{}, 1)
@@ -62,7 +64,7 @@ func (d *disk) flushLoop() {
 		case <-d.log.failed:
 			return
 		case <-d.flusher.dirty:
-			timer.Reset(d.options.FlushEvery)
+			timer.Reset(d.flushAfter())
 			continue
 		case <-d.flusher.full:
 		case <-timer.C:
@@ -74,6 +76,15 @@ func (d *disk) flushLoop() {
 		}
 		d.askSpace()
 	}
+}
+
+// flushAfter is how long the first change after a flush waits for the next. A full disk is looked at more often: what was deleted
+// is only then given back.
+func (d *disk) flushAfter() time.Duration {
+	if d.space.full.Load() {
+		return min(d.options.FlushEvery, flushEveryFull)
+	}
+	return d.options.FlushEvery
 }
 
 // askSpace asks the disk how much is free, and sets some aside if there is plenty.

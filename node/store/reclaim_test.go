@@ -22,7 +22,7 @@ const (
 
 // crowded is a store whose partitions are small and share files.
 func crowded(t *testing.T, fs vfs.FS) *storetest.Handle {
-	s, err := store.New("node", store.Options{FS: fs, SegmentBytes: 1 << 20, RetainBytes: 1, RetainFor: 1, ReserveBytes: 1 << 20})
+	s, err := store.New("node", store.Options{FS: fs, SegmentBytes: 1 << 20, RetainBytes: 1, RetainFor: 1, ReserveBytes: 1 << 20, ReclaimAfter: 1})
 	require.NoError(t, err)
 	h := storetest.NewHandle(t, s)
 	if len(h.Recovered()) > 0 {

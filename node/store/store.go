@@ -162,7 +162,7 @@ type Store interface {
 	// Full reports that less than Options.ReserveBytes is free on the disk. Nothing is refused because of it: callers should
 	// admit no new changes, so that what is left is enough for those under way, and for the store to be opened again; a
 	// write that finds no space at all stops the store. It takes no lock and does no I/O: the disk is asked with every
-	// flush and every new file of the log, and while it is full, every Options.FlushEvery. False if the free space is not
+	// flush and every new file of the log, and while it is full, every second. False if the free space is not
 	// known.
 	Full() bool
 	// Flush makes everything applied durable and lets the log be trimmed.
