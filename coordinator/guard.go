@@ -11,10 +11,10 @@ import (
 const (
 	guardEvery     = time.Second // between two steps
 	guardPatience  = 5 * time.Second
-	guardDown      = 0.7  // of what moves use, where clients wait for too long
-	guardUp        = 1.2  // of their share, where they do not
-	guardFloor     = 0.02 // the least share
-	guardTolerance = 1.5  // of the p99 before the moves
+	guardDown      = 0.7   // of what moves use, where clients wait for too long
+	guardUp        = 1.2   // of their share, where they do not
+	guardFloor     = 0.005 // the least share
+	guardTolerance = 1.5   // of the p99 before the moves
 	guardLeast     = 5 * time.Millisecond
 	guardRequests  = 20.0 // a second: with fewer there is nobody to guard
 	// guardEvidence is how many requests tell a p99. With fewer after a step, the guard waits for more, up to guardPatience.

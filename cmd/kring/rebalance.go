@@ -199,7 +199,7 @@ func printRebalance(w io.Writer, r *rest.Rebalance) error {
 		if r.BytesPerSecond > 0 {
 			left += fmt.Sprintf(", at %s/s %s", bytesText(r.BytesPerSecond), durationText(time.Duration(r.EtaMillis)*time.Millisecond))
 		}
-		left += fmt.Sprintf("; nodes may use %.0f%% of the rate", r.GuardShare*100)
+		left += fmt.Sprintf("; nodes may use %s of the rate", output.FinePercent(r.GuardShare))
 	}
 	lines = append(lines, "left          "+left, "")
 	for _, line := range lines {

@@ -38,6 +38,14 @@ func Percent(share float64) string {
 	return fmt.Sprintf("%d%%", int(share*100))
 }
 
+// FinePercent is Percent with a tenth below 1%.
+func FinePercent(share float64) string {
+	if share > 0 && share < 0.01 {
+		return fmt.Sprintf("%.1f%%", share*100)
+	}
+	return Percent(share)
+}
+
 // Size is a number of bytes for people.
 func Size(n uint64) string {
 	const unit = 1024

@@ -39,6 +39,7 @@ func TestMeasures(t *testing.T) {
 	require.Equal(t, []string{"0%", "0%", "0%", "62%", "99%", "100%", "100%"}, []string{
 		Percent(math.NaN()), Percent(-1), Percent(0.009), Percent(0.629), Percent(0.9999), Percent(1), Percent(2),
 	})
+	require.Equal(t, []string{"0%", "0.5%", "1%", "100%"}, []string{FinePercent(0), FinePercent(0.005), FinePercent(0.019), FinePercent(1)})
 	require.Equal(t, []string{"0 B", "1023 B", "1.0 KiB", "1.5 MiB", "16.0 EiB"}, []string{
 		Size(0), Size(1023), Size(1024), Size(3 << 19), Size(math.MaxUint64),
 	})

@@ -141,9 +141,9 @@ func clientsLine(s *Snapshot, o *Options) line {
 	if r.GuardShare < 1 {
 		look = warn
 	}
-	guard := line{{"guard ", normal}, {output.Percent(r.GuardShare), look}}
+	guard := line{{"guard ", normal}, {output.FinePercent(r.GuardShare), look}}
 	if o.Width >= 100 {
-		guard = line{{"guard ", normal}, {output.Bar(r.GuardShare, 10) + " " + output.Percent(r.GuardShare), look}}
+		guard = line{{"guard ", normal}, {output.Bar(r.GuardShare, 10) + " " + output.FinePercent(r.GuardShare), look}}
 	}
 	all = append(all, guard, stale(&s.Rebalance, s.Now))
 	if r.GuardMicros > 0 {
