@@ -125,8 +125,8 @@ func (r *Recorder) event(at time.Time, label string) {
 	r.events = append(r.events, Event{At: at.Sub(r.start).Seconds(), Label: label})
 }
 
-// tick closes the second that ends now and adds its counts to the total.
-func (r *Recorder) tick(now time.Time, outstanding int) Second {
+// tick closes the second that ends now and adds its counts to the total. False: it had no length, and nothing in it.
+func (r *Recorder) tick(now time.Time, outstanding int) (Second, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var sum counts
@@ -147,8 +147,11 @@ func (r *Recorder) tick(now time.Time, outstanding int) Second {
 	s.Outstanding = outstanding
 	s.Events = append(s.Events, r.events[r.reported:]...)
 	r.reported, r.lastTick = len(r.events), now
+	if s.Length == 0 && s.Operations == 0 && len(s.Errors) == 0 && len(s.Events) == 0 {
+		return s, false
+	}
 	r.seconds = append(r.seconds, s)
-	return s
+	return s, true
 }
 
 // use makes h usable.

@@ -55,7 +55,7 @@ func (p *Printer) Second(s Second) {
 func (p *Printer) Summary(r *Result) {
 	p.printf("\n%s: workload %s, %s", r.Target.Name, r.Settings.Workload, loopText(r.Settings))
 	if r.Settings.Keys > 0 {
-		p.printf(", %d keys %s, %d-byte values", r.Settings.Keys, r.Settings.Distribution, r.Settings.ValueSize)
+		p.printf(", %d keys %s, values of %s bytes", r.Settings.Keys, r.Settings.Distribution, r.Settings.ValueSizes)
 	}
 	p.printf("\n%d operations in %.1f s: %.0f/s, %d failed (%s)", r.Operations, r.Elapsed, r.Throughput, r.Failed, formatErrors(r.Errors))
 	if r.CutOff > 0 {

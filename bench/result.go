@@ -51,7 +51,9 @@ type Settings struct {
 	Distribution Distribution `json:"distribution,omitempty"`
 	Keys         uint64       `json:"keys,omitempty"`
 	KeyPrefix    string       `json:"key_prefix,omitempty"`
-	ValueSize    int          `json:"value_size_bytes,omitempty"`
+	Hot          *Hot         `json:"hot,omitempty"`              // of Hotspot
+	ValueSize    int          `json:"value_size_bytes,omitempty"` // if all have one size
+	ValueSizes   string       `json:"value_sizes,omitempty"`      // as ParseSizes reads it
 	Seed         uint64       `json:"seed,omitempty"`
 	Loop         string       `json:"loop"` // open or closed
 	Rate         float64      `json:"rate,omitempty"`
@@ -151,7 +153,13 @@ func (r *Runner) settings() Settings {
 	}
 	if m, ok := c.Workload.(*Mix); ok {
 		s.Distribution, s.Keys, s.KeyPrefix = m.Distribution, m.Keys.Count, m.Keys.Prefix
-		s.ValueSize, s.Seed, s.Verified = m.ValueSize, m.Seed, s.Verified && m.ValueSize >= MinValueSize
+		s.ValueSizes, s.Seed, s.Verified = m.Sizes.String(), m.Seed, s.Verified && m.Verifies()
+		if size, ok := m.Sizes.Fixed(); ok {
+			s.ValueSize = size
+		}
+		if m.Distribution == Hotspot {
+			s.Hot = &m.Hot
+		}
 	}
 	return s
 }

@@ -31,7 +31,7 @@ func rich(t *testing.T) (result *bench.Result, text string) {
 	synctest.Test(t, func(t *testing.T) {
 		printer := bench.NewPrinter(&printed)
 		target := newSlow(always(20 * time.Millisecond))
-		_, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: bench.Keys{Prefix: "user", Count: 1000}, ValueSize: 100})
+		_, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: bench.Keys{Prefix: "user", Count: 1000}, Sizes: bench.FixedSize(100)})
 		require.NoError(t, err)
 		var n atomic.Int64
 		target.fail = func() error {

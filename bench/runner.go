@@ -46,7 +46,7 @@ type Observation struct {
 	Worker     int // a worker does one operation at a time
 	Kind       Kind
 	Key        []byte
-	Value      []byte // written, or read
+	Value      []byte // written, or read; of OpReadModifyWrite the one written, if it came to that (else Outcome is none)
 	Version    uint64 // of the key after it, 0 if not known; for OpCAS that failed, the key's
 	Intended   time.Time
 	Start, End time.Time // of the call; monotonic
@@ -170,18 +170,15 @@ func (r *Runner) watch(ctx context.Context, done <-chan struct{}) usage {
 			r.second(now)
 		case <-done:
 			after := readUsage()
-			// A last part of a second is a line only if it is one's worth.
-			if now := time.Now(); now.Sub(r.recorder.lastTick) > 0 {
-				r.second(now)
-			}
+			r.second(time.Now())
 			return after.since(before)
 		}
 	}
 }
 
 func (r *Runner) second(now time.Time) {
-	s := r.recorder.tick(now, int(r.outstanding.Load()))
-	if r.config.OnSecond != nil {
+	s, some := r.recorder.tick(now, int(r.outstanding.Load()))
+	if some && r.config.OnSecond != nil {
 		r.config.OnSecond(s)
 	}
 }
@@ -189,6 +186,7 @@ func (r *Runner) second(now time.Time) {
 // work is one worker: it claims slots until there are no more.
 func (r *Runner) work(ctx context.Context, worker int) {
 	w := &workerState{runner: r, id: worker, source: r.config.Workload.Source(worker), timer: time.NewTimer(time.Hour)}
+	w.finisher, _ = w.source.(Finisher)
 	defer w.timer.Stop()
 	for ctx.Err() == nil {
 		n := r.claimed.Add(1) - 1
@@ -213,9 +211,11 @@ type workerState struct {
 	runner *Runner
 	id     int
 	source Source
-	timer  *time.Timer
-	op     Operation
-	buffer []byte
+	// finisher is source, if it wants to know what became of its operations.
+	finisher Finisher
+	timer    *time.Timer
+	op       Operation
+	buffer   []byte
 }
 
 // await gives slot n's intended start once it is due; false: the run is over; a zero time: the slot was skipped.
@@ -288,8 +288,8 @@ func (w *workerState) do(ctx context.Context, intended time.Time) error {
 	value, version, err := w.call(ctx)
 	end := time.Now()
 	r.outstanding.Add(-1)
-	if err == nil && w.op.Kind == OpGet && !r.config.Unverified {
-		err = r.config.Workload.Check(w.op.Key, value)
+	if w.finisher != nil {
+		w.finisher.Done(err)
 	}
 	if !intended.Before(r.start) {
 		r.recorder.record(w.id, sample{
@@ -307,17 +307,30 @@ func (w *workerState) do(ctx context.Context, intended time.Time) error {
 	return err
 }
 
+// get reads the operation's key, and checks what it read unless told not to.
+func (w *workerState) get(ctx context.Context) (Read, error) {
+	c := &w.runner.config
+	read, err := c.Target.Get(ctx, w.op.Key, w.buffer)
+	if cap(w.buffer) < len(read.Value) {
+		w.buffer = make([]byte, 0, 2*len(read.Value))
+	}
+	if err == nil && !c.Unverified {
+		err = c.Workload.Check(w.op.Key, read.Value)
+	}
+	return read, err
+}
+
 func (w *workerState) call(ctx context.Context) (value []byte, version uint64, err error) {
 	target, op := w.runner.config.Target, &w.op
 	switch op.Kind {
 	case OpGet:
-		var read Read
-		read, err = target.Get(ctx, op.Key, w.buffer)
-		if cap(w.buffer) < len(read.Value) {
-			w.buffer = make([]byte, 0, 2*len(read.Value))
-		}
+		read, err := w.get(ctx)
 		return read.Value, read.Version, err
-	case OpPut:
+	case OpReadModifyWrite:
+		if _, err = w.get(ctx); err == nil {
+			version, err = target.Put(ctx, op.Key, op.Value)
+		}
+	case OpPut, OpInsert:
 		version, err = target.Put(ctx, op.Key, op.Value)
 	case OpDelete:
 		version, err = target.Delete(ctx, op.Key)

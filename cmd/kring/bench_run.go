@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kringdb/kring/bench"
+	"github.com/kringdb/kring/cmd/internal/exit"
+)
+
+const benchRunHelp = `Load a cluster and print what came of it: a line a second, then a summary.
+
+With --rate the loop is open: operations start on a schedule, and latency counts from the time they were meant to start, so
+that a stall of the cluster shows in full (service time, from the real start, is printed beside it). With --closed, each of
+so many workers starts its next operation when the last has ended: that shows the highest throughput, not the latency.
+
+Workloads, those of one letter as in YCSB, with its zipfian keys unless said otherwise:
+  a     half reads, half updates
+  b     95% reads, 5% updates
+  c     reads
+  d     95% reads, 5% inserts; the latest keys are the most popular
+  e     short scans: refused, since Kring has none
+  f     half reads, half reads followed by an update of the key (rmw)
+  get   reads, uniform
+  put   updates, uniform
+  incr  adds to numbers of its own
+
+Reads expect the keys to be there: 'kring bench load' or --load writes them first. Every value carries a checksum, and one
+that is read back wrong counts as the error "corrupt", which makes the command fail.
+
+--distribution: uniform, zipfian, latest (the key added last is the most popular) or hotspot (80% of the operations on 20%
+of the keys: --hot-operations, --hot-keys). --value-size: bytes, or uniform:16-4096, zipfian:16-4096 (small ones are the
+most frequent) or histogram:FILE.`
+
+const benchRunExamples = `  kring bench run --load --workload b --rate 5000 --duration 30s
+  kring bench run --workload put --closed 64 --json put.json
+  kring bench run --workload d --rate 2000 --value-size uniform:16-1024
+  kring bench run --target client --coordinators ` + coordinatorListen + ` \
+      --workload put --closed 64             (kring dev prints its coordinators)`
+
+type benchRunFlags struct {
+	target       benchTarget
+	keys         benchKeys
+	workload     string
+	distribution string
+	hot          bench.Hot
+	pace         bench.Pace
+	closed       int
+	outstanding  int
+	warmUp       time.Duration
+	duration     time.Duration
+	load         bool
+	unverified   bool
+	json         string
+	quiet        bool
+}
+
+func newBenchRun() *cobra.Command {
+	var f benchRunFlags
+	cmd := &cobra.Command{
+		Use: "run", Short: "Load a cluster and measure it", Long: benchRunHelp, Example: benchRunExamples,
+		Args: arguments(0, 0, "flags only"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	f.target.register(cmd)
+	flags := cmd.Flags()
+	f.keys.register(cmd)
+	flags.StringVar(&f.workload, "workload", "a", strings.Join(bench.WorkloadNames(), ", "))
+	flags.StringVar(&f.distribution, "distribution", "", "of keys: uniform, zipfian, latest, hotspot (the workload's own unless given)")
+	flags.Float64Var(&f.hot.Keys, "hot-keys", bench.DefaultHot.Keys, "hotspot: share of the keys")
+	flags.Float64Var(&f.hot.Operations, "hot-operations", bench.DefaultHot.Operations, "hotspot: share of the operations that they get")
+	flags.Float64Var(&f.pace.Rate, "rate", 0, "open loop: operations a second")
+	flags.IntVar(&f.closed, "closed", 0, "closed loop: workers (64 if neither this nor --rate is given)")
+	flags.IntVar(&f.outstanding, "outstanding", 1024, "open loop: operations under way at most")
+	flags.DurationVar(&f.pace.MaxLag, "max-lag", 10*time.Second, "open loop: operations that are later than this are skipped")
+	flags.DurationVar(&f.warmUp, "warm-up", 0, "load before the measured part")
+	flags.DurationVar(&f.duration, "duration", 10*time.Second, "of the measured part; 0: until interrupted")
+	flags.BoolVar(&f.load, "load", false, "first write every key once")
+	flags.BoolVar(&f.unverified, "no-verify", false, "do not check the values read")
+	flags.StringVar(&f.json, "json", "", "also write the result to this file (- for standard output)")
+	flags.BoolVar(&f.quiet, "quiet", false, "print the summary only")
+	return cmd
+}
+
+// newWorkload makes the workload of one run; each run needs its own.
+func (f *benchRunFlags) newWorkload() (*bench.Mix, error) {
+	sizes, err := bench.ParseSizes(f.keys.sizes)
+	if err != nil {
+		return nil, err
+	}
+	return bench.NewMix(bench.MixConfig{
+		Workload: f.workload, Keys: f.keys.Keys, Distribution: bench.Distribution(f.distribution), Hot: f.hot, Sizes: sizes, Seed: f.keys.seed,
+	})
+}
+
+func (f *benchRunFlags) run(cmd *cobra.Command) error {
+	if f.pace.Rate > 0 && f.closed > 0 {
+		return exit.Usagef("--rate and --closed: give one of them, an open loop or a closed one")
+	}
+	workload, err := f.newWorkload()
+	if err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	if f.load && !workload.ReadsLoaded() {
+		return exit.Usagef("--load writes values that are no numbers: leave it out, counters begin at 0")
+	}
+	f.pace.Workers = f.closed
+	if f.pace.Open() {
+		f.pace.Workers = f.outstanding
+	}
+	text := cmd.OutOrStdout()
+	if f.json == "-" {
+		text = cmd.ErrOrStderr()
+	}
+	return f.target.with(cmd, func(ctx context.Context, target bench.Target) error {
+		printer := bench.NewPrinter(text)
+		config := bench.Config{
+			Target: target, Workload: workload, Pace: f.pace, WarmUp: f.warmUp, Duration: f.duration, Unverified: f.unverified,
+		}
+		if !f.quiet {
+			config.OnSecond = printer.Second
+		}
+		runner, err := bench.NewRunner(config)
+		if err != nil {
+			return exit.With(exit.Usage, err)
+		}
+		save, err := benchOutput(f.json, cmd.OutOrStdout())
+		if err != nil {
+			return err
+		}
+		if f.load {
+			load := bench.LoadConfig{Target: target, Keys: workload.Keys, Sizes: workload.Sizes, Seed: workload.Seed}
+			if err := benchLoad(ctx, load, text, f.quiet); err != nil {
+				return err
+			}
+		}
+		result, err := runner.Run(ctx)
+		if err != nil {
+			return err
+		}
+		printer.Summary(result)
+		return errors.Join(printer.Err(), save(result.WriteJSON), result.Err())
+	})
+}
+
+// benchOutput opens the file before anything is measured, so that a wrong path costs no run. "" saves nothing.
+func benchOutput(path string, stdout io.Writer) (save func(write func(io.Writer) error) error, err error) {
+	switch path {
+	case "":
+		return func(func(io.Writer) error) error { return nil }, nil
+	case "-":
+		return func(write func(io.Writer) error) error { return write(stdout) }, nil
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("the file for --json: %w", err)
+	}
+	return func(write func(io.Writer) error) error {
+		return errors.Join(file.Truncate(0), write(file), file.Close())
+	}, nil
+}
