@@ -37,6 +37,9 @@ const (
 )
 
 const (
+	defaultWorkers     = 64   // of a closed loop
+	defaultOutstanding = 1024 // operations of an open one
+
 	maxWorkers = 1 << 16
 	maxRate    = 1e7
 )
@@ -90,9 +93,9 @@ func (c Config) Validate() error {
 
 func (c *Config) setDefaults() {
 	if c.Pace.Workers == 0 {
-		c.Pace.Workers = 64
+		c.Pace.Workers = defaultWorkers
 		if c.Pace.Open() {
-			c.Pace.Workers = 1024
+			c.Pace.Workers = defaultOutstanding
 		}
 	}
 	if c.Pace.MaxLag == 0 {

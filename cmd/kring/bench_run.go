@@ -35,6 +35,9 @@ Workloads, those of one letter as in YCSB, with its zipfian keys unless said oth
 Reads expect the keys to be there: 'kring bench load' or --load writes them first. Every value carries a checksum, and one
 that is read back wrong counts as the error "corrupt", which makes the command fail.
 
+--sweep runs one open loop after the other, faster each time, until p99 or the throughput says that the rate is not held;
+then it halves the gap to find the knee. If the generator was what gave up, it says so: the knee is then a lower bound.
+
 --distribution: uniform, zipfian, latest (the key added last is the most popular) or hotspot (80% of the operations on 20%
 of the keys: --hot-operations, --hot-keys). --value-size: bytes, or uniform:16-4096, zipfian:16-4096 (small ones are the
 most frequent) or histogram:FILE.`
@@ -42,6 +45,7 @@ most frequent) or histogram:FILE.`
 const benchRunExamples = `  kring bench run --load --workload b --rate 5000 --duration 30s
   kring bench run --workload put --closed 64 --json put.json
   kring bench run --workload d --rate 2000 --value-size uniform:16-1024
+  kring bench run --workload b --sweep --duration 5s --p99-limit 20ms
   kring bench run --target client --coordinators ` + coordinatorListen + ` \
       --workload put --closed 64             (kring dev prints its coordinators)`
 
@@ -51,6 +55,7 @@ type benchRunFlags struct {
 	workload     string
 	distribution string
 	hot          bench.Hot
+	sweep        benchSweepFlags
 	pace         bench.Pace
 	closed       int
 	outstanding  int
@@ -77,6 +82,7 @@ func newBenchRun() *cobra.Command {
 	flags.Float64Var(&f.hot.Keys, "hot-keys", bench.DefaultHot.Keys, "hotspot: share of the keys")
 	flags.Float64Var(&f.hot.Operations, "hot-operations", bench.DefaultHot.Operations, "hotspot: share of the operations that they get")
 	flags.Float64Var(&f.pace.Rate, "rate", 0, "open loop: operations a second")
+	f.sweep.register(cmd)
 	flags.IntVar(&f.closed, "closed", 0, "closed loop: workers (64 if neither this nor --rate is given)")
 	flags.IntVar(&f.outstanding, "outstanding", 1024, "open loop: operations under way at most")
 	flags.DurationVar(&f.pace.MaxLag, "max-lag", 10*time.Second, "open loop: operations that are later than this are skipped")
@@ -104,6 +110,9 @@ func (f *benchRunFlags) run(cmd *cobra.Command) error {
 	if f.pace.Rate > 0 && f.closed > 0 {
 		return exit.Usagef("--rate and --closed: give one of them, an open loop or a closed one")
 	}
+	if f.sweep.on && f.closed > 0 {
+		return exit.Usagef("--sweep and --closed: a sweep is of open loops")
+	}
 	workload, err := f.newWorkload()
 	if err != nil {
 		return exit.With(exit.Usage, err)
@@ -112,7 +121,7 @@ func (f *benchRunFlags) run(cmd *cobra.Command) error {
 		return exit.Usagef("--load writes values that are no numbers: leave it out, counters begin at 0")
 	}
 	f.pace.Workers = f.closed
-	if f.pace.Open() {
+	if f.pace.Open() || f.sweep.on {
 		f.pace.Workers = f.outstanding
 	}
 	text := cmd.OutOrStdout()
@@ -124,7 +133,7 @@ func (f *benchRunFlags) run(cmd *cobra.Command) error {
 		config := bench.Config{
 			Target: target, Workload: workload, Pace: f.pace, WarmUp: f.warmUp, Duration: f.duration, Unverified: f.unverified,
 		}
-		if !f.quiet {
+		if !f.quiet && !f.sweep.on {
 			config.OnSecond = printer.Second
 		}
 		runner, err := bench.NewRunner(config)
@@ -140,6 +149,9 @@ func (f *benchRunFlags) run(cmd *cobra.Command) error {
 			if err := benchLoad(ctx, load, text, f.quiet); err != nil {
 				return err
 			}
+		}
+		if f.sweep.on {
+			return f.sweep.run(ctx, config, printer, f.quiet, save)
 		}
 		result, err := runner.Run(ctx)
 		if err != nil {

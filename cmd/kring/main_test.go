@@ -62,6 +62,8 @@ func TestUsageErrors(t *testing.T) {
 		{"bench run --distribution normal", "unknown distribution"},
 		{"bench run --value-size uniform:9-1", "LEAST-MOST"},
 		{"bench run --load --workload incr", "no numbers"},
+		{"bench run --sweep --closed 4", "a sweep is of open loops"},
+		{"bench run --sweep --sweep-growth 0.5", "must be above 1"},
 		{"bench load --value-size -1", "must be a number of bytes"},
 		{"bench load --keys 0", "must be 1 or more"},
 		{"incr k five", "not a whole number"},
