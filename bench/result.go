@@ -36,6 +36,12 @@ type Result struct {
 	Generator   Generator         `json:"generator"`
 	Events      []Event           `json:"events"`
 	Seconds     []Second          `json:"seconds"`
+	// Processes is what those that were to be measured used. UserBytes is the bytes of keys and values in writes that succeeded;
+	// DiskPerUserByte what all processes gave to the disk for each of them, all copies, 0 if not known of one.
+	Processes       []ProcessUse    `json:"processes,omitempty"`
+	ProcessSeconds  []ProcessSecond `json:"process_seconds,omitempty"`
+	UserBytes       uint64          `json:"user_bytes_written"`
+	DiskPerUserByte float64         `json:"disk_bytes_per_user_byte,omitempty"`
 }
 
 // ByKind is one kind of operation in a Result.
@@ -111,7 +117,7 @@ func (r *Runner) result(ctx context.Context, stopped time.Time, u usage) (*Resul
 	if res.Latency, err = total.all().summarizeWhole(); err != nil {
 		return nil, err
 	}
-	res.Operations = res.Latency.Count
+	res.Operations, res.UserBytes = res.Latency.Count, total.userBytes
 	if res.FailedAfter, err = total.failed.summarizeWhole(); err != nil {
 		return nil, err
 	}
@@ -128,6 +134,9 @@ func (r *Runner) result(ctx context.Context, stopped time.Time, u usage) (*Resul
 		}
 	}
 	res.Generator = r.generator(total, window, u)
+	if r.meter != nil {
+		r.meter.fill(res)
+	}
 	return res, nil
 }
 

@@ -68,6 +68,10 @@ func TestResultSchema(t *testing.T) {
 	result.Versions.Modules = map[string]string{"m": "v1"}
 	result.Machine.Kernel, result.Machine.CPU, result.Machine.MemoryBytes = "k", "c", 1
 	result.Target.Endpoints, result.Target.Guarantee = []string{"e"}, "g"
+	disk := uint64(1)
+	result.Processes = []bench.ProcessUse{{Name: "n1", DiskWritten: &disk}}
+	result.ProcessSeconds = []bench.ProcessSecond{{CPU: map[string]float64{"n1": 1}, Memory: map[string]uint64{"n1": 1}}}
+	result.DiskPerUserByte = 1
 	var b bytes.Buffer
 	require.NoError(t, result.WriteJSON(&b))
 	var tree any

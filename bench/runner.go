@@ -74,6 +74,10 @@ type Config struct {
 	Observe func(Observation)
 	// OnSecond is called once a second with what that second brought, from one goroutine.
 	OnSecond func(Second)
+	// Histograms gets each second's latencies; nil: none. Its Err is for the caller to look at.
+	Histograms *HistogramLog
+	// Processes says whose CPU and memory is measured, by name; it is asked every second, since processes come and go. nil: nobody's.
+	Processes func() map[string]ProcessRef
 }
 
 // Validate says what is wrong and what to write instead.
@@ -111,6 +115,7 @@ type Runner struct {
 	start    time.Time // of the measured part
 	end      time.Time // of the measured part; zero: none planned
 	recorder *Recorder
+	meter    *meter // nil: no process is measured
 
 	claimed     atomic.Uint64 // slots, or operations of a closed loop
 	outstanding atomic.Int64
@@ -142,6 +147,7 @@ func (r *Runner) Run(ctx context.Context) (*Result, error) {
 		r.end = r.start.Add(r.config.Duration)
 	}
 	r.recorder = newRecorder(r.start)
+	r.recorder.log = r.config.Histograms
 	close(r.running)
 
 	var workers sync.WaitGroup
@@ -164,6 +170,11 @@ func (r *Runner) watch(ctx context.Context, done <-chan struct{}) usage {
 		case <-time.After(r.config.WarmUp):
 		}
 	}
+	stop := func() {}
+	if r.config.Processes != nil {
+		r.meter = newMeter(r.config.Processes, r.start)
+		stop = r.meter.run(context.WithoutCancel(ctx))
+	}
 	before := readUsage()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -173,6 +184,7 @@ func (r *Runner) watch(ctx context.Context, done <-chan struct{}) usage {
 			r.second(now)
 		case <-done:
 			after := readUsage()
+			stop()
 			r.second(time.Now())
 			return after.since(before)
 		}
@@ -298,7 +310,7 @@ func (w *workerState) do(ctx context.Context, intended time.Time) error {
 		r.recorder.record(w.id, sample{
 			kind: w.op.Kind, latency: end.Sub(intended), service: end.Sub(start), code: kverr.CodeOf(err),
 			interrupted: err != nil && ctx.Err() != nil && kverr.CodeOf(err) != kverr.Corrupt,
-			inWindow:    r.end.IsZero() || end.Before(r.end),
+			inWindow:    r.end.IsZero() || end.Before(r.end), written: w.written(),
 		})
 	}
 	if r.config.Observe != nil {
@@ -308,6 +320,14 @@ func (w *workerState) do(ctx context.Context, intended time.Time) error {
 		})
 	}
 	return err
+}
+
+// written is what a write takes of the user's bytes; 0 for other operations.
+func (w *workerState) written() int {
+	if w.op.Value == nil {
+		return 0
+	}
+	return len(w.op.Key) + len(w.op.Value)
 }
 
 // get reads the operation's key, and checks what it read unless told not to.

@@ -31,6 +31,11 @@ func newBenchCommand() *cobra.Command {
 	return cmd
 }
 
+const (
+	targetREST   = "rest"
+	targetClient = "client"
+)
+
 // benchTarget is the flags that say what is measured.
 type benchTarget struct {
 	kind         string
@@ -41,7 +46,7 @@ type benchTarget struct {
 }
 
 func (f *benchTarget) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.kind, "target", "rest", "rest: through gateways; client: the Go client, straight to the nodes")
+	cmd.Flags().StringVar(&f.kind, "target", targetREST, "rest: through gateways; client: the Go client, straight to the nodes")
 	cmd.Flags().StringSliceVar(&f.addresses, "addr", []string{defaultAddr}, "rest: gateways, used in turn")
 	cmd.Flags().StringSliceVar(&f.coordinators, "coordinators", nil, "client: the coordinators' gRPC addresses, as kring dev prints them")
 	cmd.Flags().IntVar(&f.connections, "connections", 64, "rest: connections to each gateway")
@@ -53,10 +58,10 @@ func (f *benchTarget) open(ctx context.Context) (bench.Target, error) {
 		return nil, exit.Usagef("--timeout and --connections must be above 0")
 	}
 	switch f.kind {
-	case "rest":
+	case targetREST:
 		t, err := bench.NewREST(bench.RESTConfig{Addresses: f.addresses, Connections: f.connections, Timeout: f.timeout})
 		return t, exit.With(exit.Usage, err)
-	case "client":
+	case targetClient:
 		if len(f.coordinators) == 0 {
 			return nil, exit.Usagef("--target client needs --coordinators: their gRPC addresses, such as " + coordinatorListen +
 				" (kring dev prints its own)")

@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -38,12 +35,15 @@ that is read back wrong counts as the error "corrupt", which makes the command f
 --sweep runs one open loop after the other, faster each time, until p99 or the throughput says that the rate is not held;
 then it halves the gap to find the knee. If the generator was what gave up, it says so: the knee is then a lower bound.
 
+On a terminal the run is drawn over itself each second; --lines prints a line a second as elsewhere. CPU, memory and disk of the
+members are measured where kring dev runs them; --process names others.
+
 --distribution: uniform, zipfian, latest (the key added last is the most popular) or hotspot (80% of the operations on 20%
 of the keys: --hot-operations, --hot-keys). --value-size: bytes, or uniform:16-4096, zipfian:16-4096 (small ones are the
 most frequent) or histogram:FILE.`
 
 const benchRunExamples = `  kring bench run --load --workload b --rate 5000 --duration 30s
-  kring bench run --workload put --closed 64 --json put.json
+  kring bench run --workload put --closed 64 --json put.json --csv put.csv
   kring bench run --workload d --rate 2000 --value-size uniform:16-1024
   kring bench run --workload b --sweep --duration 5s --p99-limit 20ms
   kring bench run --target client --coordinators ` + coordinatorListen + ` \
@@ -63,8 +63,9 @@ type benchRunFlags struct {
 	duration     time.Duration
 	load         bool
 	unverified   bool
-	json         string
 	quiet        bool
+	outputs      benchOutputs
+	processes    benchProcesses
 }
 
 func newBenchRun() *cobra.Command {
@@ -90,8 +91,9 @@ func newBenchRun() *cobra.Command {
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "of the measured part; 0: until interrupted")
 	flags.BoolVar(&f.load, "load", false, "first write every key once")
 	flags.BoolVar(&f.unverified, "no-verify", false, "do not check the values read")
-	flags.StringVar(&f.json, "json", "", "also write the result to this file (- for standard output)")
 	flags.BoolVar(&f.quiet, "quiet", false, "print the summary only")
+	f.outputs.register(cmd)
+	f.processes.register(cmd)
 	return cmd
 }
 
@@ -124,57 +126,46 @@ func (f *benchRunFlags) run(cmd *cobra.Command) error {
 	if f.pace.Open() || f.sweep.on {
 		f.pace.Workers = f.outstanding
 	}
-	text := cmd.OutOrStdout()
-	if f.json == "-" {
-		text = cmd.ErrOrStderr()
+	processes, err := f.processes.find(&f.target)
+	if err != nil {
+		return err
 	}
-	return f.target.with(cmd, func(ctx context.Context, target bench.Target) error {
-		printer := bench.NewPrinter(text)
+	return f.target.with(cmd, func(ctx context.Context, target bench.Target) (err error) {
 		config := bench.Config{
 			Target: target, Workload: workload, Pace: f.pace, WarmUp: f.warmUp, Duration: f.duration, Unverified: f.unverified,
+			Processes: processes,
 		}
-		if !f.quiet && !f.sweep.on {
-			config.OnSecond = printer.Second
-		}
-		runner, err := bench.NewRunner(config)
-		if err != nil {
+		if err := config.Validate(); err != nil {
 			return exit.With(exit.Usage, err)
 		}
-		save, err := benchOutput(f.json, cmd.OutOrStdout())
+		out, err := f.outputs.open(cmd, f.quiet || f.sweep.on)
 		if err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, out.close()) }()
 		if f.load {
 			load := bench.LoadConfig{Target: target, Keys: workload.Keys, Sizes: workload.Sizes, Seed: workload.Seed}
-			if err := benchLoad(ctx, load, text, f.quiet); err != nil {
+			if err := benchLoad(ctx, load, out.text, f.quiet); err != nil {
 				return err
 			}
 		}
 		if f.sweep.on {
-			return f.sweep.run(ctx, config, printer, f.quiet, save)
+			return f.sweep.run(ctx, config, out, f.quiet)
 		}
-		result, err := runner.Run(ctx)
-		if err != nil {
-			return err
-		}
-		printer.Summary(result)
-		return errors.Join(printer.Err(), save(result.WriteJSON), result.Err())
+		return runOnce(ctx, config, out)
 	})
 }
 
-// benchOutput opens the file before anything is measured, so that a wrong path costs no run. "" saves nothing.
-func benchOutput(path string, stdout io.Writer) (save func(write func(io.Writer) error) error, err error) {
-	switch path {
-	case "":
-		return func(func(io.Writer) error) error { return nil }, nil
-	case "-":
-		return func(write func(io.Writer) error) error { return write(stdout) }, nil
-	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+func runOnce(ctx context.Context, c bench.Config, out *benchOutput) error {
+	out.attach(&c)
+	runner, err := bench.NewRunner(c)
 	if err != nil {
-		return nil, fmt.Errorf("the file for --json: %w", err)
+		return exit.With(exit.Usage, err)
 	}
-	return func(write func(io.Writer) error) error {
-		return errors.Join(file.Truncate(0), write(file), file.Close())
-	}, nil
+	result, err := runner.Run(ctx)
+	if err != nil {
+		return err
+	}
+	out.printer.Summary(result)
+	return errors.Join(out.save(result.WriteJSON), result.Err())
 }

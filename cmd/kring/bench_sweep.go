@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,13 +29,13 @@ func (f *benchSweepFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.limit, "p99-limit", 0, "sweep: a rate with a higher p99 is not held (ten times the first rate's unless given)")
 }
 
-func (f *benchSweepFlags) run(ctx context.Context, c bench.Config, p *bench.Printer, quiet bool, save func(func(io.Writer) error) error) error {
+func (f *benchSweepFlags) run(ctx context.Context, c bench.Config, out *benchOutput, quiet bool) error {
 	s := bench.Sweep{Config: c, Growth: f.growth, Refine: f.refine, Limit: f.limit}
 	if s.Refine == 0 {
 		s.Refine = -1
 	}
 	if !quiet {
-		s.OnStep = p.Step
+		s.OnStep = out.printer.Step
 	}
 	result, err := s.Run(ctx)
 	if result == nil {
@@ -44,12 +43,12 @@ func (f *benchSweepFlags) run(ctx context.Context, c bench.Config, p *bench.Prin
 	}
 	if quiet {
 		for _, step := range result.Steps {
-			p.Step(step)
+			out.printer.Step(step)
 		}
 	}
-	p.Sweep(result)
+	out.printer.Sweep(result)
 	if err != nil {
 		err = fmt.Errorf("%w; what was measured so far is above", err)
 	}
-	return errors.Join(err, p.Err(), save(result.WriteJSON))
+	return errors.Join(err, out.save(result.WriteJSON))
 }
