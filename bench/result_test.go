@@ -142,3 +142,20 @@ func TestPrinterSaysWhatMatters(t *testing.T) {
 type failingWriter struct{}
 
 func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+func TestPercentilesAreTheDistribution(t *testing.T) {
+	r, _ := rich(t)
+	points, err := r.Latency.Percentiles()
+	require.NoError(t, err)
+	for i := 1; i < len(points); i++ {
+		assert.Greater(t, points[i].Percent, points[i-1].Percent)
+		assert.GreaterOrEqual(t, points[i].Micros, points[i-1].Micros)
+	}
+	assert.Equal(t, bench.Percentile{Percent: 50, Micros: r.Latency.P50}, points[5])
+	assert.InEpsilon(t, r.Latency.Max, points[len(points)-1].Micros, 0.001)
+	none, err := bench.Summary{}.Percentiles()
+	require.NoError(t, err)
+	assert.Empty(t, none)
+	_, err = bench.Summary{Count: 1, HDR: "nonsense!"}.Percentiles()
+	assert.Error(t, err)
+}

@@ -10,18 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kringdb/kring/bench"
+	"github.com/kringdb/kring/bench/report"
 	"github.com/kringdb/kring/cmd/internal/exit"
 )
 
 // benchOutputs is the flags that say what becomes of a run's figures.
 type benchOutputs struct {
-	json, csv, histograms string
-	lines                 bool
+	json, html, csv, histograms string
+	lines                       bool
 }
 
 func (f *benchOutputs) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.json, "json", "", "also write the result to this file (- for standard output)")
+	flags.StringVar(&f.html, "html", "", "also write a page with plots to this file; it needs no network")
 	flags.StringVar(&f.csv, "csv", "", "also write a line a second to this file")
 	flags.StringVar(&f.histograms, "hlog", "", "also write each second's latencies to this file, in HdrHistogram's log format")
 	flags.BoolVar(&f.lines, "lines", false, "a line a second, on a terminal too")
@@ -36,7 +38,7 @@ type benchOutput struct {
 
 	csv        *bench.CSV
 	histograms *bench.HistogramLog
-	json       io.Writer
+	json, html io.Writer
 	files      []*os.File
 }
 
@@ -57,34 +59,26 @@ func (f *benchOutputs) open(cmd *cobra.Command, quiet bool) (*benchOutput, error
 }
 
 func (o *benchOutput) create(f *benchOutputs) error {
-	file := func(flag, path string) (*os.File, error) {
-		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
-		if err != nil {
-			return nil, fmt.Errorf("the file for %s: %w", flag, err)
+	var csv, histograms io.Writer
+	for _, file := range []struct {
+		flag, path string
+		to         *io.Writer
+	}{{"--json", f.json, &o.json}, {"--html", f.html, &o.html}, {"--csv", f.csv, &csv}, {"--hlog", f.histograms, &histograms}} {
+		if file.path == "" || file.path == "-" && file.flag == "--json" {
+			continue
 		}
-		o.files = append(o.files, file)
-		return file, nil
+		opened, err := os.OpenFile(file.path, os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			return fmt.Errorf("the file for %s: %w", file.flag, err)
+		}
+		o.files = append(o.files, opened)
+		*file.to = &replaced{file: opened}
 	}
-	if f.json != "" && f.json != "-" {
-		w, err := file("--json", f.json)
-		if err != nil {
-			return err
-		}
-		o.json = &replaced{file: w}
+	if csv != nil {
+		o.csv = bench.NewCSV(csv)
 	}
-	if f.csv != "" {
-		w, err := file("--csv", f.csv)
-		if err != nil {
-			return err
-		}
-		o.csv = bench.NewCSV(&replaced{file: w})
-	}
-	if f.histograms != "" {
-		w, err := file("--hlog", f.histograms)
-		if err != nil {
-			return err
-		}
-		o.histograms = bench.NewHistogramLog(&replaced{file: w})
+	if histograms != nil {
+		o.histograms = bench.NewHistogramLog(histograms)
 	}
 	return nil
 }
@@ -122,12 +116,16 @@ func (o *benchOutput) attach(c *bench.Config) {
 	}
 }
 
-// save writes the result where --json wants it.
-func (o *benchOutput) save(write func(io.Writer) error) error {
-	if o.json == nil {
-		return nil
+// save writes the result where --json wants it, and the page where --html does.
+func (o *benchOutput) save(result interface{ WriteJSON(w io.Writer) error }, page report.Document) error {
+	var failures []error
+	if o.json != nil {
+		failures = append(failures, result.WriteJSON(o.json))
 	}
-	return write(o.json)
+	if o.html != nil {
+		failures = append(failures, page.Write(o.html))
+	}
+	return errors.Join(failures...)
 }
 
 // close gives the first error of any of them.

@@ -167,5 +167,5 @@ func runOnce(ctx context.Context, c bench.Config, out *benchOutput) error {
 		return err
 	}
 	out.printer.Summary(result)
-	return errors.Join(out.save(result.WriteJSON), result.Err())
+	return errors.Join(out.save(result, runPage(result)), result.Err())
 }

@@ -50,5 +50,5 @@ func (f *benchSweepFlags) run(ctx context.Context, c bench.Config, out *benchOut
 	if err != nil {
 		err = fmt.Errorf("%w; what was measured so far is above", err)
 	}
-	return errors.Join(err, out.save(result.WriteJSON))
+	return errors.Join(err, out.save(result, sweepPage(result)))
 }
