@@ -32,6 +32,7 @@ type LoadConfig struct {
 // Loaded is what a load phase did.
 type Loaded struct {
 	Keys    uint64        `json:"keys"`
+	Bytes   uint64        `json:"bytes"` // of keys and values
 	Elapsed time.Duration `json:"elapsed_ns"`
 }
 
@@ -46,7 +47,7 @@ func Load(ctx context.Context, c LoadConfig) (Loaded, error) {
 	}
 	c.Workers, c.Attempts = orDefault(c.Workers, 64), orDefault(c.Attempts, 10)
 	start := time.Now()
-	var written atomic.Uint64
+	var written, bytes atomic.Uint64
 	stop := everySecond(func() {
 		if c.OnSecond != nil {
 			c.OnSecond(written.Load())
@@ -79,9 +80,10 @@ func Load(ctx context.Context, c LoadConfig) (Loaded, error) {
 			return fmt.Errorf("load key %q: %w", b.key, err)
 		}
 		written.Add(1)
+		bytes.Add(uint64(len(b.key) + len(b.value)))
 		return nil
 	})
-	return Loaded{Keys: written.Load(), Elapsed: time.Since(start)}, err
+	return Loaded{Keys: written.Load(), Bytes: bytes.Load(), Elapsed: time.Since(start)}, err
 }
 
 func orDefault(v, d int) int {

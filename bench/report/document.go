@@ -19,7 +19,7 @@ type Document struct {
 	Result *bench.Result
 	Sweep  *bench.SweepResult
 	Facts  []Fact  // come first
-	Tables []Table // after the timelines
+	Tables []Table // before the plots
 	Moves  []Move
 }
 
@@ -56,7 +56,7 @@ type view struct {
 	Warnings        []string
 	Events          []eventView
 	Charts          []chartView // timelines, by percentile, a sweep's
-	Tables          []Table
+	Before, Tables  []Table
 	Settings        []Fact
 }
 
@@ -76,7 +76,7 @@ type legendView struct{ Name, Class string }
 
 // Write writes the page.
 func (d Document) Write(w io.Writer) error {
-	v := view{Title: d.Title, Facts: slices.Clone(d.Facts)}
+	v := view{Title: d.Title, Facts: slices.Clone(d.Facts), Before: d.Tables}
 	switch {
 	case d.Result != nil:
 		if err := v.result(d); err != nil {
@@ -87,7 +87,6 @@ func (d Document) Write(w io.Writer) error {
 	default:
 		return fmt.Errorf("a report needs the result of a run or of a sweep")
 	}
-	v.Tables = append(slices.Clone(d.Tables), v.Tables...)
 	if err := page.Execute(w, v); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
@@ -133,7 +132,7 @@ func (v *view) result(d Document) error {
 			func(s bench.ProcessSecond, name string) (float64, bool) {
 				n, ok := s.Memory[name]
 				return float64(n), ok
-			}))
+			}).inBytes())
 	}
 	byPercentile, err := percentiles(r)
 	if err != nil {

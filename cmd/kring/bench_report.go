@@ -11,11 +11,12 @@ import (
 
 	"github.com/kringdb/kring/bench"
 	"github.com/kringdb/kring/bench/report"
+	"github.com/kringdb/kring/bench/scenarios"
 	"github.com/kringdb/kring/cmd/internal/exit"
 )
 
 const benchReportHelp = `Draw a result that --json wrote as one HTML page: throughput and latency over time with what happened meanwhile, latency by
-percentile, CPU and memory of the members, or a sweep's knee. The page holds everything: no script, nothing loaded. 'kring
+percentile, CPU and memory of the members, a scenario's steps and moves, or a sweep's knee. The page holds everything: no script, nothing loaded. 'kring
 bench run --html FILE' writes it at once.`
 
 func newBenchReport() *cobra.Command {
@@ -74,6 +75,7 @@ func readPage(path string) (report.Document, error) {
 		Format  int             `json:"format"`
 		Steps   json.RawMessage `json:"steps"`
 		Seconds json.RawMessage `json:"seconds"`
+		Done    json.RawMessage `json:"scenario_steps"`
 	}
 	if err := readResult(path, &kind); err != nil {
 		return report.Document{}, err
@@ -81,6 +83,12 @@ func readPage(path string) (report.Document, error) {
 	switch {
 	case kind.Format != bench.ResultFormat:
 		return report.Document{}, exit.Usagef("%s has format %d, this program reads %d", path, kind.Format, bench.ResultFormat)
+	case kind.Done != nil:
+		var r scenarios.Report
+		if err := readResult(path, &r); err != nil {
+			return report.Document{}, err
+		}
+		return r.Page(), nil
 	case kind.Steps != nil:
 		var r bench.SweepResult
 		err := readResult(path, &r)

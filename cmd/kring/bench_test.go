@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kringdb/kring/cmd/internal/exit"
+	"github.com/kringdb/kring/cmd/internal/rest"
 )
 
 // TestBenchRunWritesItsFiles: a run against a server that answers all requests alike leaves each file that it was asked for.
@@ -46,4 +47,57 @@ func TestBenchRunWritesItsFiles(t *testing.T) {
 	after, err := os.ReadFile(file("r.json"))
 	require.NoError(t, err)
 	assert.Equal(t, before, after)
+}
+
+func TestBenchScenarioShowsItsFiles(t *testing.T) {
+	code, out, _ := kring("bench", "scenario", "--list")
+	require.Equal(t, exit.OK, code)
+	for _, name := range []string{"failover", "grow", "master-away", "rolling-restart", "shrink"} {
+		assert.Contains(t, out, name)
+	}
+	code, out, _ = kring("bench", "scenario", "grow", "--print")
+	require.Equal(t, exit.OK, code)
+	path := filepath.Join(t.TempDir(), "mine.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(out), 0o600))
+	code, again, _ := kring("bench", "scenario", path, "--print")
+	require.Equal(t, exit.OK, code)
+	assert.Equal(t, out, again)
+}
+
+func TestTransferredSumsWhatNodesTookIn(t *testing.T) {
+	n, err := transferred(strings.NewReader(`# HELP x
+kring_node_transfer_bytes_total{cause="move",direction="in",via="snapshot"} 1.5e+06
+kring_node_transfer_bytes_total{cause="repair",direction="in",via="log"} 7
+kring_node_transfer_bytes_total{cause="repair",direction="out",via="log"} 9000
+`))
+	require.NoError(t, err)
+	assert.EqualValues(t, 1_500_007, n)
+	_, err = transferred(strings.NewReader("x 1\n"))
+	assert.Error(t, err, "a node that does not tell is not one that took in nothing")
+}
+
+func TestOutOfPlace(t *testing.T) {
+	none, one := 0, 1
+	whole := func() (*rest.Cluster, *rest.Rebalance) {
+		c := &rest.Cluster{}
+		c.Partitions.UnderReplicated, c.Partitions.Leaderless, c.Partitions.Offline, c.Partitions.JoiningCopies = &none, &none, &none, &none
+		return c, &rest.Rebalance{}
+	}
+	c, moves := whole()
+	assert.Empty(t, outOfPlace(c, moves))
+	c.NodeProblems = []rest.NodeProblem{{Node: "n4", Kind: "down"}}
+	assert.Empty(t, outOfPlace(c, moves), "it has no copy: they were made anew elsewhere")
+	c.NodeProblems[0].Copies = 3
+	assert.Contains(t, outOfPlace(c, moves), "n4 is down")
+	c, moves = whole()
+	c.Partitions.JoiningCopies = &one
+	assert.Contains(t, outOfPlace(c, moves), "brought up to date")
+	c, moves = whole()
+	c.Partitions.Leaderless = &one
+	assert.Contains(t, outOfPlace(c, moves), "without a leader")
+	c.Partitions.Leaderless = nil
+	assert.Contains(t, outOfPlace(c, moves), "not told")
+	c, moves = whole()
+	moves.MovesLeft = 5
+	assert.Contains(t, outOfPlace(c, moves), "5 copies are still to move")
 }

@@ -71,6 +71,8 @@ func TestUsageErrors(t *testing.T) {
 		{"bench run --html /nowhere/x", "the file for --html"},
 		{"bench report /nowhere/x", "no such file"},
 		{"bench report main_test.go", "no result of kring bench"},
+		{"bench scenario", "name a scenario, failover, grow"},
+		{"bench scenario nonsense", "no ready scenario"},
 		{"bench load --value-size -1", "must be a number of bytes"},
 		{"bench load --keys 0", "must be 1 or more"},
 		{"incr k five", "not a whole number"},
