@@ -27,7 +27,7 @@ func newBenchCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	audit.AddCommand(newBenchAuditWrite(), newBenchAuditVerify())
-	cmd.AddCommand(newBenchLoad(), newBenchRun(), audit, newBenchScenario(), newBenchReport(), newBenchRatio(), newBenchHandler())
+	cmd.AddCommand(newBenchLoad(), newBenchRun(), audit, newBenchScenario(), newBenchReport(), newBenchDiff(), newBenchRatio(), newBenchHandler())
 	return cmd
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -63,6 +64,7 @@ type benchRunFlags struct {
 	duration     time.Duration
 	load         bool
 	unverified   bool
+	repeat       int
 	quiet        bool
 	outputs      benchOutputs
 	processes    benchProcesses
@@ -91,6 +93,7 @@ func newBenchRun() *cobra.Command {
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "of the measured part; 0: until interrupted")
 	flags.BoolVar(&f.load, "load", false, "first write every key once")
 	flags.BoolVar(&f.unverified, "no-verify", false, "do not check the values read")
+	flags.IntVar(&f.repeat, "repeat", 1, "runs, one after the other; --json keeps them all, for kring bench diff")
 	flags.BoolVar(&f.quiet, "quiet", false, "print the summary only")
 	f.outputs.register(cmd)
 	f.processes.register(cmd)
@@ -111,6 +114,9 @@ func (f *benchRunFlags) newWorkload() (*bench.Mix, error) {
 func (f *benchRunFlags) run(cmd *cobra.Command) error {
 	if f.pace.Rate > 0 && f.closed > 0 {
 		return exit.Usagef("--rate and --closed: give one of them, an open loop or a closed one")
+	}
+	if f.repeat < 1 || f.repeat > 1 && (f.sweep.on || f.outputs.html+f.outputs.csv+f.outputs.histograms != "") {
+		return exit.Usagef("--repeat %d: write 1 or more, and of repeats only --json", f.repeat)
 	}
 	if f.sweep.on && f.closed > 0 {
 		return exit.Usagef("--sweep and --closed: a sweep is of open loops")
@@ -152,7 +158,15 @@ func (f *benchRunFlags) run(cmd *cobra.Command) error {
 		if f.sweep.on {
 			return f.sweep.run(ctx, config, out, f.quiet)
 		}
-		return runOnce(ctx, config, out)
+		for n := range f.repeat {
+			if f.repeat > 1 {
+				fmt.Fprintf(out.text, "\nrun %d of %d\n", n+1, f.repeat)
+			}
+			if err := runOnce(ctx, config, out); err != nil || ctx.Err() != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

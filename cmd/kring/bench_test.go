@@ -101,3 +101,44 @@ func TestOutOfPlace(t *testing.T) {
 	moves.MovesLeft = 5
 	assert.Contains(t, outOfPlace(c, moves), "5 copies are still to move")
 }
+
+// TestBenchDiff: the runs of a server that answers are no regression of themselves, and are one of runs twice as fast.
+func TestBenchDiff(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", `"1"`) }))
+	defer server.Close()
+	dir := t.TempDir()
+	a := filepath.Join(dir, "a.json")
+	code, _, errs := kring("bench", "run", "--addr", server.URL, "--workload", "put", "--duration", "100ms", "--closed", "2", "--quiet",
+		"--repeat", "3", "--json", a)
+	require.Equal(t, exit.OK, code, errs)
+	runs, err := readResults(a)
+	require.NoError(t, err)
+	require.Len(t, runs, 3)
+
+	code, out, errs := kring("bench", "diff", a, a)
+	require.Equal(t, exit.OK, code, errs)
+	assert.Contains(t, out, "1.000")
+	assert.Contains(t, out, "no change seen")
+	assert.Contains(t, out, "3, 3")
+
+	write := func(name string, factor float64) string {
+		file, err := os.Create(filepath.Join(dir, name))
+		require.NoError(t, err)
+		r := *runs[0]
+		r.Throughput *= factor
+		require.NoError(t, r.WriteJSON(file))
+		require.NoError(t, file.Close())
+		return file.Name()
+	}
+	fast, slow := write("fast.json", 2)+","+write("fast2.json", 2), write("slow.json", 1)+","+write("slow2.json", 1.001)
+	code, out, errs = kring("bench", "diff", fast, slow)
+	assert.Equal(t, exit.Failed, code)
+	assert.Contains(t, out, "WORSE")
+	assert.Contains(t, errs, "worse by more than 5%: operations a second")
+	code, _, _ = kring("bench", "diff", fast, slow, "--bound", "1.5")
+	assert.Equal(t, exit.OK, code, "within the bound")
+	code, out, _ = kring("bench", "diff", slow, fast, "--output", "json")
+	assert.Equal(t, exit.OK, code)
+	assert.Contains(t, out, `"regression": false`)
+}
