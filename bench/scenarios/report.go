@@ -49,7 +49,8 @@ type Step struct {
 	Gap      float64  `json:"longest_gap_seconds"`
 	// Replicated is when every partition had all its copies in their places.
 	Replicated *float64 `json:"replicated_after_seconds"`
-	// CopiesMoved are copies at nodes that had none before, not even while they were away; CopiesLeast is as many as the numbers of copies of the nodes needed. Null: not
+	// CopiesMoved are in-sync copies at nodes that had none before, not even before they were ended; one that fell
+	// behind and out of sync counts once it is back. CopiesLeast is as many as the numbers of copies of the nodes needed. Null: not
 	// known.
 	CopiesMoved *int `json:"copies_moved"`
 	CopiesLeast *int `json:"copies_least"`
@@ -227,7 +228,15 @@ func (p *Report) linearizable() (text string, bad bool) {
 }
 
 var stepHeader = []string{
-	"at", "what", "noticed", "writable again", "longest gap", "all in place", "copies moved (least)", "bytes moved (least)", "worst p99", "failed",
+	"what", "at", "noticed", "writable again", "longest gap", "all in place", "copies moved (least)", "bytes moved (least)", "worst p99", "failed",
+}
+
+// latency writes microseconds.
+func latency(us float64) string {
+	if us < 1e6 {
+		return fmt.Sprintf("%.1f ms", us/1e3)
+	}
+	return fmt.Sprintf("%.2f s", us/1e6)
 }
 
 func after(v *float64) string {
@@ -244,8 +253,8 @@ func (s Step) row() []string {
 	}
 	const mib = 1 << 20
 	return []string{
-		fmt.Sprintf("%.1f s", s.At), s.Do, after(s.Noticed), after(s.Writable), fmt.Sprintf("%.2f s", s.Gap), after(s.Replicated), copies,
-		fmt.Sprintf("%.1f MiB (%.1f)", float64(s.BytesMoved)/mib, float64(s.BytesLeast)/mib), fmt.Sprintf("%.1f ms", s.WorstP99/1e3), fmt.Sprint(s.Failed),
+		s.Do, fmt.Sprintf("%.1f s", s.At), after(s.Noticed), after(s.Writable), fmt.Sprintf("%.2f s", s.Gap), after(s.Replicated), copies,
+		fmt.Sprintf("%.1f MiB (%.1f)", float64(s.BytesMoved)/mib, float64(s.BytesLeast)/mib), latency(s.WorstP99), fmt.Sprint(s.Failed),
 	}
 }
 
@@ -260,8 +269,8 @@ func (p *Report) Text(w io.Writer) error {
 		return fmt.Errorf("print: %w", err)
 	}
 	verdict, _ := p.linearizable()
-	fmt.Fprintf(w, "\nworst one-second p99 %.1f ms, at %.0f s; failed requests %d\nacknowledged writes %d, to %d keys; lost %d\nsampled keys linearizable: %s\n",
-		p.WorstP99/1e3, p.WorstAt, p.Result.Failed, p.Writes, p.Keys, p.Lost, verdict)
+	fmt.Fprintf(w, "\nworst one-second p99 %s, at %.0f s; failed requests %d\nacknowledged writes %d, to %d keys; lost %d\nsampled keys linearizable: %s\n",
+		latency(p.WorstP99), p.WorstAt, p.Result.Failed, p.Writes, p.Keys, p.Lost, verdict)
 	for _, v := range p.Verdicts {
 		fmt.Fprintf(w, "  %s: %d %s, %d violations\n", v.Check, v.Checked, v.Unit, v.Violations)
 	}
@@ -286,7 +295,7 @@ func (p *Report) Page() report.Document {
 		Facts: []report.Fact{
 			{Name: "Acknowledged writes lost", Value: fmt.Sprint(p.Lost), Note: fmt.Sprintf("of %d, to %d keys", p.Writes, p.Keys), Bad: p.Lost > 0},
 			{Name: "Sampled keys linearizable", Value: verdict, Bad: bad},
-			{Name: "Worst one-second p99", Value: fmt.Sprintf("%.1f ms", p.WorstP99/1e3), Note: fmt.Sprintf("at %.0f s", p.WorstAt)},
+			{Name: "Worst one-second p99", Value: latency(p.WorstP99), Note: fmt.Sprintf("at %.0f s", p.WorstAt)},
 		},
 		Tables: []report.Table{
 			{Title: "What was done", Note: p.Scenario.About + " A step's window ends when the next begins. “-”: not within the window.", Header: stepHeader},

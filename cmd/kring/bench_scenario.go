@@ -143,12 +143,11 @@ func runScenario(ctx context.Context, s *scenarios.Scenario, cluster *scenarioCl
 	defer func() { err = errors.Join(err, sampled.Close()) }()
 	var attached bench.Config
 	out.attach(&attached)
-	began := time.Now()
 	report, err := scenarios.Run(ctx, scenarios.Config{
 		Scenario: s, Cluster: cluster, Target: target, Store: faults.NewREST(sampled), OnSecond: attached.OnSecond, Histograms: attached.Histograms,
 		OnText: func(text string) {
 			if !out.quiet && out.live == nil {
-				fmt.Fprintf(out.text, "%7.1f  .. %s\n", time.Since(began).Seconds(), text)
+				fmt.Fprintf(out.text, "         .. %s\n", text)
 			}
 		},
 	})
