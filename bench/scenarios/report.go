@@ -41,7 +41,8 @@ type Step struct {
 	Took   float64  `json:"took_seconds"`
 	Do     string   `json:"do"`
 	Errors []string `json:"errors,omitempty"`
-	// Noticed is when the cluster said that it is not as it should be, or that something moves.
+	// Noticed is when the cluster said that it is not as it should be, or that something moves; null also if it was not when the
+	// step began.
 	Noticed *float64 `json:"noticed_after_seconds"`
 	// Writable is when every sampled key had a write acknowledged that was sent after the step began; Gap is the longest time until then
 	// in which one had none.

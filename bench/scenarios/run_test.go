@@ -296,4 +296,21 @@ func TestReceivedSurvivesRestarts(t *testing.T) {
 	at, ok := w.noticed(0, time.Hour)
 	assert.True(t, ok)
 	assert.Equal(t, time.Second, at)
+	_, ok = w.noticed(1500*time.Millisecond, time.Hour)
+	assert.False(t, ok, "it was not whole before")
+}
+
+func TestNoticedIsWhatChanged(t *testing.T) {
+	now := time.Duration(0)
+	w := newWatch(func() time.Duration { now += time.Second; return now }, nil)
+	for _, whole := range []bool{true, true, false, false, true, true} {
+		w.take(Look{Whole: whole}, nil)
+	}
+	at, ok := w.noticed(1500*time.Millisecond, time.Hour)
+	assert.True(t, ok)
+	assert.Equal(t, 3*time.Second, at)
+	for _, span := range [][2]time.Duration{{1500 * time.Millisecond, 2500 * time.Millisecond}, {3500 * time.Millisecond, time.Hour}, {4500 * time.Millisecond, time.Hour}, {5500 * time.Millisecond, time.Hour}} {
+		_, ok = w.noticed(span[0], span[1])
+		assert.False(t, ok, "%v", span)
+	}
 }

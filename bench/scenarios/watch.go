@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -110,15 +109,22 @@ func (w *watch) settled(from, until time.Duration) (seen, bool) {
 	return seen{}, false
 }
 
-// noticed is the first look after from, and before until, that was not whole.
+// noticed is the first look after from, and before until, that was not whole; false also if the cluster was not whole before, since
+// then nobody can tell what it noticed.
 func (w *watch) noticed(from, until time.Duration) (time.Duration, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := slices.IndexFunc(w.all, func(s seen) bool { return s.at >= from && s.at < until && !s.whole })
-	if i < 0 {
-		return 0, false
+	for i, s := range w.all {
+		switch {
+		case s.at >= until:
+			return 0, false
+		case s.at >= from && !s.whole:
+			return s.at, true
+		case s.at < from && !s.whole && (i+1 == len(w.all) || w.all[i+1].at >= from):
+			return 0, false
+		}
 	}
-	return w.all[i].at, true
+	return 0, false
 }
 
 // receivedAt is what all nodes had taken in before a time.
