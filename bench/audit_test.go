@@ -199,7 +199,7 @@ func TestLoadWritesEveryKeyDespiteRefusals(t *testing.T) {
 			return nil
 		}
 		keys := bench.Keys{Prefix: "user", Count: 500}
-		loaded, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: keys, ValueSize: 100})
+		loaded, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: keys, Sizes: bench.FixedSize(100)})
 		require.NoError(t, err)
 		assert.Equal(t, uint64(500), loaded.Keys)
 		for i := range keys.Count {
@@ -210,7 +210,7 @@ func TestLoadWritesEveryKeyDespiteRefusals(t *testing.T) {
 			require.NoError(t, err)
 		}
 		target.fail = func() error { return kverr.New(kverr.DiskFull, "no room") }
-		_, err = bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: keys, ValueSize: 100})
+		_, err = bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: keys, Sizes: bench.FixedSize(100)})
 		assert.ErrorContains(t, err, "disk_full")
 	})
 }
@@ -234,5 +234,37 @@ func TestRatioAlternates(t *testing.T) {
 			A: newSlow(always(time.Millisecond)), B: failing, Workload: newMix(t, "put"), Duration: 100 * time.Millisecond,
 		})
 		assert.ErrorContains(t, err, "not_found")
+	})
+}
+
+func TestLoadWritesTheKeysAskedForAtTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sizes, err := bench.ParseSizes("uniform:16-4096")
+		require.NoError(t, err)
+		load := func(seed uint64) (*bench.Memory, time.Duration) {
+			target := bench.NewMemory()
+			loaded, err := bench.Load(t.Context(), bench.LoadConfig{
+				Target: target, Keys: bench.Keys{Prefix: "user", Count: 100}, First: 900, Sizes: sizes, Seed: seed, Rate: 10,
+			})
+			require.NoError(t, err)
+			return target, loaded.Elapsed
+		}
+		lengths := func(m *bench.Memory) (all []int) {
+			keys := bench.Keys{Prefix: "user"}
+			for i := range uint64(2000) {
+				read, err := m.Get(t.Context(), keys.Append(nil, i), nil)
+				require.Equal(t, i >= 900 && i < 1000, err == nil, "key %d", i)
+				if err == nil {
+					all = append(all, len(read.Value))
+				}
+			}
+			return all
+		}
+		first, elapsed := load(1)
+		assert.InDelta(t, 10, elapsed.Seconds(), 0.2)
+		again, _ := load(1)
+		other, _ := load(2)
+		assert.Equal(t, lengths(first), lengths(again), "the same seed gives the same sizes, whichever worker writes a key")
+		assert.NotEqual(t, lengths(first), lengths(other))
 	})
 }

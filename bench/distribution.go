@@ -15,14 +15,29 @@ const (
 	// Zipfian is YCSB's scrambled zipfian: popularity falls with rank to the power 0.99, and the popular keys are
 	// spread over the key space by a hash.
 	Zipfian Distribution = "zipfian"
+	// Latest is YCSB's: the newest key is the most popular, the others by how many keys came after, zipfian with 0.99.
+	Latest Distribution = "latest"
+	// Hotspot is YCSB's: a share of the operations goes to a share of the keys, alike within each part.
+	Hotspot Distribution = "hotspot"
 )
+
+// Hot is the two shares of Hotspot: so much of the operations goes to so much of the keys, the lowest ones.
+type Hot struct {
+	Keys       float64 `json:"keys"`       // above 0, below 1
+	Operations float64 `json:"operations"` // from 0 to 1
+}
+
+// DefaultHot is YCSB's.
+var DefaultHot = Hot{Keys: 0.2, Operations: 0.8}
 
 // chooser gives key indexes in [0, n). Not for concurrent use: each worker has its own.
 type chooser interface {
 	next(r *rand.Rand) uint64
 }
 
-func newChooser(d Distribution, n uint64) (chooser, error) {
+// newChooser makes a chooser among the keys of inserts: those that were there at the start, with Latest those added since too.
+func newChooser(d Distribution, hot Hot, keys *inserts) (chooser, error) {
+	n := keys.first
 	if n == 0 {
 		return nil, fmt.Errorf("the number of keys must be at least 1")
 	}
@@ -31,8 +46,20 @@ func newChooser(d Distribution, n uint64) (chooser, error) {
 		return uniform{n}, nil
 	case Zipfian:
 		return scrambledZipfian{zipfian: ycsbZipfian, n: n}, nil
+	case Latest:
+		return &latest{keys: keys}, nil
+	case Hotspot:
+		if !(hot.Keys > 0 && hot.Keys < 1) || !(hot.Operations >= 0 && hot.Operations <= 1) {
+			return nil, fmt.Errorf("a hotspot of %g of the keys for %g of the operations: both are shares, such as 0.2 and 0.8",
+				hot.Keys, hot.Operations)
+		}
+		h := hotspot{hot: uint64(hot.Keys * float64(n)), n: n, share: hot.Operations}
+		if h.hot == 0 || h.hot == n {
+			return nil, fmt.Errorf("%g of %d keys is none of them, or all: give more keys or another share", hot.Keys, n)
+		}
+		return h, nil
 	}
-	return nil, fmt.Errorf("unknown distribution %q: write uniform or zipfian", d)
+	return nil, fmt.Errorf("unknown distribution %q: write uniform, zipfian, latest or hotspot", d)
 }
 
 type uniform struct{ n uint64 }
@@ -76,7 +103,61 @@ func (z zipfian) next(r *rand.Rand) uint64 {
 	case uz < z.half2:
 		return 1
 	}
-	return uint64(z.items * math.Pow(z.eta*u-z.eta+1, z.alpha))
+	return min(uint64(z.items*math.Pow(z.eta*u-z.eta+1, z.alpha)), uint64(z.items)-1)
+}
+
+// zetaExact is up to where zeta adds up term by term.
+const zetaExact = 1000
+
+// zetaRest is what the sum to zetaExact has beyond its integral: a constant of theta.
+var zetaRest = zetaSum(zetaExact) - zetaTail(zetaExact)
+
+// zeta is the sum of 1/i^ycsbTheta for i from 1 to n: by Euler and Maclaurin's formula where n is large, exact to 12 digits, since
+// Latest wants it anew for each key that is added.
+func zeta(n uint64) float64 {
+	if n <= zetaExact {
+		return zetaSum(n)
+	}
+	return zetaRest + zetaTail(float64(n))
+}
+
+func zetaSum(n uint64) (sum float64) {
+	for i := uint64(1); i <= n; i++ {
+		sum += math.Pow(1/float64(i), ycsbTheta)
+	}
+	return sum
+}
+
+func zetaTail(n float64) float64 {
+	p := math.Pow(n, -ycsbTheta)
+	return n*p/(1-ycsbTheta) + p/2 - ycsbTheta*p/n/12
+}
+
+// latest draws how many keys came after the one chosen.
+type latest struct {
+	keys *inserts
+	n    uint64 // of keys, when zipfian was made
+	zipfian
+}
+
+func (l *latest) next(r *rand.Rand) uint64 {
+	if n := l.keys.readable(); n != l.n {
+		l.n, l.zipfian = n, makeZipfian(float64(n), ycsbTheta, zeta(n))
+	}
+	return l.n - 1 - l.zipfian.next(r)
+}
+
+// hotspot is uniform among the first keys, and among the others.
+type hotspot struct {
+	hot, n uint64
+	share  float64 // of the operations, for the first hot keys
+}
+
+func (h hotspot) next(r *rand.Rand) uint64 {
+	if r.Float64() < h.share {
+		return r.Uint64N(h.hot)
+	}
+	return h.hot + r.Uint64N(h.n-h.hot)
 }
 
 type scrambledZipfian struct {

@@ -3,6 +3,7 @@ package bench
 import (
 	"encoding/base64"
 	"fmt"
+	"math"
 	"time"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
@@ -87,4 +88,31 @@ func decodeSummary(s Summary) (histogram, error) {
 		return histogram{}, fmt.Errorf("decode histogram: %w", err)
 	}
 	return histogram{h}, nil
+}
+
+// Percentile is a point of the distribution: so many percent took at most so long.
+type Percentile struct{ Percent, Micros float64 }
+
+// percentileTicks is how many points there are to each halving of the distance to 100%.
+const percentileTicks = 5
+
+// Percentiles gives the distribution up to the last value, which stands at the percent of all but half of it, for plots; none if HDR is
+// empty.
+func (s Summary) Percentiles() ([]Percentile, error) {
+	if s.HDR == "" || s.Count == 0 {
+		return nil, nil
+	}
+	h, err := decodeSummary(s)
+	if err != nil {
+		return nil, err
+	}
+	last := 100 * (1 - 0.5/float64(s.Count))
+	var all []Percentile
+	for i := 0; ; i++ {
+		percent := min(last, 100*(1-math.Pow(2, -float64(i)/percentileTicks)))
+		all = append(all, Percentile{percent, micros(h.ValueAtPercentile(percent))})
+		if percent == last {
+			return all, nil
+		}
+	}
 }

@@ -36,6 +36,7 @@ type Second struct {
 type sample struct {
 	kind             Kind
 	latency, service time.Duration // latency from the intended start
+	written          int           // bytes of key and value, of a write
 	code             kverr.Code    // 0: it succeeded
 	interrupted      bool          // cut off by the end of the run: neither success nor error
 	inWindow         bool          // ended before the run's planned end
@@ -45,6 +46,7 @@ type sample struct {
 type Recorder struct {
 	start  time.Time // of the measured part
 	shards []shard
+	log    *HistogramLog // nil: none
 
 	// mu guards the rest; it is held before a shard's lock, never after it.
 	mu       sync.Mutex
@@ -70,6 +72,7 @@ type counts struct {
 	errors           map[kverr.Code]uint64
 	errorsByKind     [kindCount]map[kverr.Code]uint64
 	inWindow         uint64
+	userBytes        uint64 // keys and values of writes that succeeded
 	interrupted      uint64
 	late             uint64
 	lateBlocked      uint64
@@ -125,8 +128,8 @@ func (r *Recorder) event(at time.Time, label string) {
 	r.events = append(r.events, Event{At: at.Sub(r.start).Seconds(), Label: label})
 }
 
-// tick closes the second that ends now and adds its counts to the total.
-func (r *Recorder) tick(now time.Time, outstanding int) Second {
+// tick closes the second that ends now and adds its counts to the total. False: it had no length, and nothing in it.
+func (r *Recorder) tick(now time.Time, outstanding int) (Second, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var sum counts
@@ -139,6 +142,9 @@ func (r *Recorder) tick(now time.Time, outstanding int) Second {
 		sh.spare.reset()
 	}
 	r.total.merge(&sum)
+	if r.log != nil {
+		r.log.interval(r.lastTick, now, &sum)
+	}
 	s := sum.second()
 	s.At, s.Length = now.Sub(r.start).Seconds(), now.Sub(r.lastTick).Seconds()
 	if s.Length > 0 {
@@ -147,8 +153,11 @@ func (r *Recorder) tick(now time.Time, outstanding int) Second {
 	s.Outstanding = outstanding
 	s.Events = append(s.Events, r.events[r.reported:]...)
 	r.reported, r.lastTick = len(r.events), now
+	if s.Length == 0 && s.Operations == 0 && len(s.Errors) == 0 && len(s.Events) == 0 {
+		return s, false
+	}
 	r.seconds = append(r.seconds, s)
-	return s
+	return s, true
 }
 
 // use makes h usable.
@@ -170,6 +179,7 @@ func (c *counts) add(s sample) {
 	default:
 		use(&c.latency[s.kind]).record(s.latency)
 		use(&c.service[s.kind]).record(s.service)
+		c.userBytes += uint64(s.written)
 		if s.inWindow {
 			c.inWindow++
 		}
@@ -204,6 +214,7 @@ func (c *counts) merge(from *counts) {
 		addTo(&c.errors, code, n)
 	}
 	c.inWindow += from.inWindow
+	c.userBytes += from.userBytes
 	c.interrupted += from.interrupted
 	c.late += from.late
 	c.lateBlocked += from.lateBlocked

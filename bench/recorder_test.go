@@ -32,7 +32,7 @@ func TestRecorderLosesNothing(t *testing.T) {
 	go func() { group.Wait(); close(done) }()
 	var ops, failed uint64
 	add := func() {
-		s := r.tick(time.Now(), 0)
+		s, _ := r.tick(time.Now(), 0)
 		ops += s.Operations
 		failed += s.Errors["busy"]
 	}

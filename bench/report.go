@@ -55,7 +55,7 @@ func (p *Printer) Second(s Second) {
 func (p *Printer) Summary(r *Result) {
 	p.printf("\n%s: workload %s, %s", r.Target.Name, r.Settings.Workload, loopText(r.Settings))
 	if r.Settings.Keys > 0 {
-		p.printf(", %d keys %s, %d-byte values", r.Settings.Keys, r.Settings.Distribution, r.Settings.ValueSize)
+		p.printf(", %d keys %s, values of %s bytes", r.Settings.Keys, r.Settings.Distribution, r.Settings.ValueSizes)
 	}
 	p.printf("\n%d operations in %.1f s: %.0f/s, %d failed (%s)", r.Operations, r.Elapsed, r.Throughput, r.Failed, formatErrors(r.Errors))
 	if r.CutOff > 0 {
@@ -72,6 +72,7 @@ func (p *Printer) Summary(r *Result) {
 		}
 	}
 	p.row("failed after", r.FailedAfter)
+	p.processes(r)
 	g := r.Generator
 	p.printf("\ngenerator: %.1f CPU seconds, %.0f%% of what it may use; machine %.0f%% busy", g.CPUSeconds, 100*g.CPUShare, 100*g.MachineBusy)
 	if r.Settings.Loop == "open" {
@@ -84,6 +85,40 @@ func (p *Printer) Summary(r *Result) {
 	for _, n := range g.Notes {
 		p.printf("note: %s\n", n)
 	}
+}
+
+func (p *Printer) processes(r *Result) {
+	if len(r.Processes) == 0 {
+		return
+	}
+	p.printf("\n%-16s %12s %16s %12s %12s\n", "process", "CPU seconds", "a million ops", "peak memory", "to disk")
+	for _, u := range r.Processes {
+		disk := "not known"
+		if u.DiskWritten != nil {
+			disk = formatBytes(*u.DiskWritten)
+		}
+		p.printf("%-16s %12.2f %16.2f %12s %12s", u.Name, u.CPUSeconds, u.PerMillion, formatBytes(u.PeakMemory), disk)
+		if u.Starts > 0 {
+			p.printf("  started %d×", u.Starts)
+		}
+		p.printf("\n")
+	}
+	if r.DiskPerUserByte > 0 {
+		p.printf("%.2f bytes written to disk for each of %s of keys and values\n", r.DiskPerUserByte, formatBytes(r.UserBytes))
+	}
+}
+
+// formatBytes prints bytes with a binary unit.
+func formatBytes(n uint64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, i := float64(n), 0
+	for ; v >= 1024 && i < len(units)-1; i++ {
+		v /= 1024
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
 }
 
 func (p *Printer) row(name string, s Summary) {

@@ -36,6 +36,12 @@ type Result struct {
 	Generator   Generator         `json:"generator"`
 	Events      []Event           `json:"events"`
 	Seconds     []Second          `json:"seconds"`
+	// Processes is what those that were to be measured used. UserBytes is the bytes of keys and values in writes that succeeded;
+	// DiskPerUserByte what all processes gave to the disk for each of them, all copies, 0 if not known of one.
+	Processes       []ProcessUse    `json:"processes,omitempty"`
+	ProcessSeconds  []ProcessSecond `json:"process_seconds,omitempty"`
+	UserBytes       uint64          `json:"user_bytes_written"`
+	DiskPerUserByte float64         `json:"disk_bytes_per_user_byte,omitempty"`
 }
 
 // ByKind is one kind of operation in a Result.
@@ -51,7 +57,9 @@ type Settings struct {
 	Distribution Distribution `json:"distribution,omitempty"`
 	Keys         uint64       `json:"keys,omitempty"`
 	KeyPrefix    string       `json:"key_prefix,omitempty"`
-	ValueSize    int          `json:"value_size_bytes,omitempty"`
+	Hot          *Hot         `json:"hot,omitempty"`              // of Hotspot
+	ValueSize    int          `json:"value_size_bytes,omitempty"` // if all have one size
+	ValueSizes   string       `json:"value_sizes,omitempty"`      // as ParseSizes reads it
 	Seed         uint64       `json:"seed,omitempty"`
 	Loop         string       `json:"loop"` // open or closed
 	Rate         float64      `json:"rate,omitempty"`
@@ -109,7 +117,7 @@ func (r *Runner) result(ctx context.Context, stopped time.Time, u usage) (*Resul
 	if res.Latency, err = total.all().summarizeWhole(); err != nil {
 		return nil, err
 	}
-	res.Operations = res.Latency.Count
+	res.Operations, res.UserBytes = res.Latency.Count, total.userBytes
 	if res.FailedAfter, err = total.failed.summarizeWhole(); err != nil {
 		return nil, err
 	}
@@ -126,6 +134,9 @@ func (r *Runner) result(ctx context.Context, stopped time.Time, u usage) (*Resul
 		}
 	}
 	res.Generator = r.generator(total, window, u)
+	if r.meter != nil {
+		r.meter.fill(res)
+	}
 	return res, nil
 }
 
@@ -151,7 +162,13 @@ func (r *Runner) settings() Settings {
 	}
 	if m, ok := c.Workload.(*Mix); ok {
 		s.Distribution, s.Keys, s.KeyPrefix = m.Distribution, m.Keys.Count, m.Keys.Prefix
-		s.ValueSize, s.Seed, s.Verified = m.ValueSize, m.Seed, s.Verified && m.ValueSize >= MinValueSize
+		s.ValueSizes, s.Seed, s.Verified = m.Sizes.String(), m.Seed, s.Verified && m.Verifies()
+		if size, ok := m.Sizes.Fixed(); ok {
+			s.ValueSize = size
+		}
+		if m.Distribution == Hotspot {
+			s.Hot = &m.Hot
+		}
 	}
 	return s
 }

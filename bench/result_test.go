@@ -31,7 +31,7 @@ func rich(t *testing.T) (result *bench.Result, text string) {
 	synctest.Test(t, func(t *testing.T) {
 		printer := bench.NewPrinter(&printed)
 		target := newSlow(always(20 * time.Millisecond))
-		_, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: bench.Keys{Prefix: "user", Count: 1000}, ValueSize: 100})
+		_, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: bench.Keys{Prefix: "user", Count: 1000}, Sizes: bench.FixedSize(100)})
 		require.NoError(t, err)
 		var n atomic.Int64
 		target.fail = func() error {
@@ -68,6 +68,10 @@ func TestResultSchema(t *testing.T) {
 	result.Versions.Modules = map[string]string{"m": "v1"}
 	result.Machine.Kernel, result.Machine.CPU, result.Machine.MemoryBytes = "k", "c", 1
 	result.Target.Endpoints, result.Target.Guarantee = []string{"e"}, "g"
+	disk := uint64(1)
+	result.Processes = []bench.ProcessUse{{Name: "n1", DiskWritten: &disk}}
+	result.ProcessSeconds = []bench.ProcessSecond{{CPU: map[string]float64{"n1": 1}, Memory: map[string]uint64{"n1": 1}}}
+	result.DiskPerUserByte = 1
 	var b bytes.Buffer
 	require.NoError(t, result.WriteJSON(&b))
 	var tree any
@@ -138,3 +142,20 @@ func TestPrinterSaysWhatMatters(t *testing.T) {
 type failingWriter struct{}
 
 func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+func TestPercentilesAreTheDistribution(t *testing.T) {
+	r, _ := rich(t)
+	points, err := r.Latency.Percentiles()
+	require.NoError(t, err)
+	for i := 1; i < len(points); i++ {
+		assert.Greater(t, points[i].Percent, points[i-1].Percent)
+		assert.GreaterOrEqual(t, points[i].Micros, points[i-1].Micros)
+	}
+	assert.Equal(t, bench.Percentile{Percent: 50, Micros: r.Latency.P50}, points[5])
+	assert.InEpsilon(t, r.Latency.Max, points[len(points)-1].Micros, 0.001)
+	none, err := bench.Summary{}.Percentiles()
+	require.NoError(t, err)
+	assert.Empty(t, none)
+	_, err = bench.Summary{Count: 1, HDR: "nonsense!"}.Percentiles()
+	assert.Error(t, err)
+}

@@ -37,6 +37,9 @@ const (
 )
 
 const (
+	defaultWorkers     = 64   // of a closed loop
+	defaultOutstanding = 1024 // operations of an open one
+
 	maxWorkers = 1 << 16
 	maxRate    = 1e7
 )
@@ -46,7 +49,7 @@ type Observation struct {
 	Worker     int // a worker does one operation at a time
 	Kind       Kind
 	Key        []byte
-	Value      []byte // written, or read
+	Value      []byte // written, or read; of OpReadModifyWrite the one written, if it came to that (else Outcome is none)
 	Version    uint64 // of the key after it, 0 if not known; for OpCAS that failed, the key's
 	Intended   time.Time
 	Start, End time.Time // of the call; monotonic
@@ -71,6 +74,10 @@ type Config struct {
 	Observe func(Observation)
 	// OnSecond is called once a second with what that second brought, from one goroutine.
 	OnSecond func(Second)
+	// Histograms gets each second's latencies; nil: none. Its Err is for the caller to look at.
+	Histograms *HistogramLog
+	// Processes says whose CPU and memory is measured, by name; it is asked every second, since processes come and go. nil: nobody's.
+	Processes func() map[string]ProcessRef
 }
 
 // Validate says what is wrong and what to write instead.
@@ -90,9 +97,9 @@ func (c Config) Validate() error {
 
 func (c *Config) setDefaults() {
 	if c.Pace.Workers == 0 {
-		c.Pace.Workers = 64
+		c.Pace.Workers = defaultWorkers
 		if c.Pace.Open() {
-			c.Pace.Workers = 1024
+			c.Pace.Workers = defaultOutstanding
 		}
 	}
 	if c.Pace.MaxLag == 0 {
@@ -108,6 +115,7 @@ type Runner struct {
 	start    time.Time // of the measured part
 	end      time.Time // of the measured part; zero: none planned
 	recorder *Recorder
+	meter    *meter // nil: no process is measured
 
 	claimed     atomic.Uint64 // slots, or operations of a closed loop
 	outstanding atomic.Int64
@@ -139,6 +147,7 @@ func (r *Runner) Run(ctx context.Context) (*Result, error) {
 		r.end = r.start.Add(r.config.Duration)
 	}
 	r.recorder = newRecorder(r.start)
+	r.recorder.log = r.config.Histograms
 	close(r.running)
 
 	var workers sync.WaitGroup
@@ -161,6 +170,11 @@ func (r *Runner) watch(ctx context.Context, done <-chan struct{}) usage {
 		case <-time.After(r.config.WarmUp):
 		}
 	}
+	stop := func() {}
+	if r.config.Processes != nil {
+		r.meter = newMeter(r.config.Processes, r.start)
+		stop = r.meter.run(context.WithoutCancel(ctx))
+	}
 	before := readUsage()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -170,18 +184,16 @@ func (r *Runner) watch(ctx context.Context, done <-chan struct{}) usage {
 			r.second(now)
 		case <-done:
 			after := readUsage()
-			// A last part of a second is a line only if it is one's worth.
-			if now := time.Now(); now.Sub(r.recorder.lastTick) > 0 {
-				r.second(now)
-			}
+			stop()
+			r.second(time.Now())
 			return after.since(before)
 		}
 	}
 }
 
 func (r *Runner) second(now time.Time) {
-	s := r.recorder.tick(now, int(r.outstanding.Load()))
-	if r.config.OnSecond != nil {
+	s, some := r.recorder.tick(now, int(r.outstanding.Load()))
+	if some && r.config.OnSecond != nil {
 		r.config.OnSecond(s)
 	}
 }
@@ -189,6 +201,7 @@ func (r *Runner) second(now time.Time) {
 // work is one worker: it claims slots until there are no more.
 func (r *Runner) work(ctx context.Context, worker int) {
 	w := &workerState{runner: r, id: worker, source: r.config.Workload.Source(worker), timer: time.NewTimer(time.Hour)}
+	w.finisher, _ = w.source.(Finisher)
 	defer w.timer.Stop()
 	for ctx.Err() == nil {
 		n := r.claimed.Add(1) - 1
@@ -213,9 +226,11 @@ type workerState struct {
 	runner *Runner
 	id     int
 	source Source
-	timer  *time.Timer
-	op     Operation
-	buffer []byte
+	// finisher is source, if it wants to know what became of its operations.
+	finisher Finisher
+	timer    *time.Timer
+	op       Operation
+	buffer   []byte
 }
 
 // await gives slot n's intended start once it is due; false: the run is over; a zero time: the slot was skipped.
@@ -288,14 +303,14 @@ func (w *workerState) do(ctx context.Context, intended time.Time) error {
 	value, version, err := w.call(ctx)
 	end := time.Now()
 	r.outstanding.Add(-1)
-	if err == nil && w.op.Kind == OpGet && !r.config.Unverified {
-		err = r.config.Workload.Check(w.op.Key, value)
+	if w.finisher != nil {
+		w.finisher.Done(err)
 	}
 	if !intended.Before(r.start) {
 		r.recorder.record(w.id, sample{
 			kind: w.op.Kind, latency: end.Sub(intended), service: end.Sub(start), code: kverr.CodeOf(err),
 			interrupted: err != nil && ctx.Err() != nil && kverr.CodeOf(err) != kverr.Corrupt,
-			inWindow:    r.end.IsZero() || end.Before(r.end),
+			inWindow:    r.end.IsZero() || end.Before(r.end), written: w.written(),
 		})
 	}
 	if r.config.Observe != nil {
@@ -307,17 +322,38 @@ func (w *workerState) do(ctx context.Context, intended time.Time) error {
 	return err
 }
 
+// written is what a write takes of the user's bytes; 0 for other operations.
+func (w *workerState) written() int {
+	if w.op.Value == nil {
+		return 0
+	}
+	return len(w.op.Key) + len(w.op.Value)
+}
+
+// get reads the operation's key, and checks what it read unless told not to.
+func (w *workerState) get(ctx context.Context) (Read, error) {
+	c := &w.runner.config
+	read, err := c.Target.Get(ctx, w.op.Key, w.buffer)
+	if cap(w.buffer) < len(read.Value) {
+		w.buffer = make([]byte, 0, 2*len(read.Value))
+	}
+	if err == nil && !c.Unverified {
+		err = c.Workload.Check(w.op.Key, read.Value)
+	}
+	return read, err
+}
+
 func (w *workerState) call(ctx context.Context) (value []byte, version uint64, err error) {
 	target, op := w.runner.config.Target, &w.op
 	switch op.Kind {
 	case OpGet:
-		var read Read
-		read, err = target.Get(ctx, op.Key, w.buffer)
-		if cap(w.buffer) < len(read.Value) {
-			w.buffer = make([]byte, 0, 2*len(read.Value))
-		}
+		read, err := w.get(ctx)
 		return read.Value, read.Version, err
-	case OpPut:
+	case OpReadModifyWrite:
+		if _, err = w.get(ctx); err == nil {
+			version, err = target.Put(ctx, op.Key, op.Value)
+		}
+	case OpPut, OpInsert:
 		version, err = target.Put(ctx, op.Key, op.Value)
 	case OpDelete:
 		version, err = target.Delete(ctx, op.Key)

@@ -279,7 +279,7 @@ func TestClosedLoopDoesNotHammerARefusingTarget(t *testing.T) {
 func TestWrongBytesAreAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		target := newSlow(always(time.Millisecond))
-		_, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: bench.Keys{Prefix: "user", Count: 1000}, ValueSize: 100})
+		_, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: bench.Keys{Prefix: "user", Count: 1000}, Sizes: bench.FixedSize(100)})
 		require.NoError(t, err)
 		_, err = target.Memory.Put(t.Context(), []byte("user000000000007"), []byte("rotten, and rather long"))
 		require.NoError(t, err)
@@ -339,4 +339,52 @@ func TestRunnerRefusesNonsense(t *testing.T) {
 		_, err := bench.NewRunner(c)
 		assert.Error(t, err, name)
 	}
+}
+
+func TestReadModifyWriteReadsChecksAndWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		target := newSlow(always(10 * time.Millisecond))
+		keys := bench.Keys{Prefix: bench.DefaultKeyPrefix, Count: 1000}
+		_, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: keys, Sizes: bench.FixedSize(100)})
+		require.NoError(t, err)
+		writes := 0
+		c := bench.Config{
+			Target: target, Workload: newMix(t, "f"), Pace: bench.Pace{Workers: 1}, Operations: 1000,
+			Observe: func(o bench.Observation) {
+				if o.Kind == bench.OpReadModifyWrite {
+					writes++
+					read, err := target.Memory.Get(t.Context(), o.Key, nil)
+					assert.NoError(t, err)
+					assert.Equal(t, o.Version, read.Version)
+					assert.Equal(t, o.Value, read.Value)
+				}
+			},
+		}
+		r := run(t.Context(), t, c)
+		assert.Zero(t, r.Failed)
+		assert.EqualValues(t, writes, r.Kinds["rmw"].Latency.Count)
+		near(t, 20*time.Millisecond, r.Kinds["rmw"].Latency.P50, "both calls")
+		near(t, 10*time.Millisecond, r.Kinds["get"].Latency.P50, "one call")
+
+		// What it reads is checked, and nothing is written over a wrong value.
+		for i := range keys.Count {
+			_, err := target.Memory.Put(t.Context(), keys.Append(nil, i), []byte("a value of somebody else's"))
+			require.NoError(t, err)
+		}
+		c.Workload, c.Observe = newMix(t, "f"), nil
+		r = run(t.Context(), t, c)
+		assert.EqualValues(t, 1000, r.Errors["corrupt"], "%d %v", r.Operations, r.Errors)
+	})
+}
+
+func TestReadLatestNeverMisses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		target := newSlow(always(time.Millisecond))
+		keys := bench.Keys{Prefix: bench.DefaultKeyPrefix, Count: 1000}
+		_, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: keys, Sizes: bench.FixedSize(100)})
+		require.NoError(t, err)
+		r := run(t.Context(), t, bench.Config{Target: target, Workload: newMix(t, "d"), Pace: bench.Pace{Workers: 32}, Operations: 20_000})
+		assert.Zero(t, r.Failed, "%v", r.Errors)
+		assert.InDelta(t, 1000, r.Kinds["insert"].Latency.Count, 200)
+	})
 }

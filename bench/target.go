@@ -15,10 +15,12 @@ const (
 	OpDelete
 	OpCAS
 	OpIncr
+	OpInsert          // a Put of a key that is new
+	OpReadModifyWrite // a Get, and a Put of the same key after it; not atomic, as in YCSB
 	kindCount
 )
 
-var kindNames = [kindCount]string{"get", "put", "delete", "cas", "incr"}
+var kindNames = [kindCount]string{"get", "put", "delete", "cas", "incr", "insert", "rmw"}
 
 func (k Kind) String() string {
 	if k < kindCount {
@@ -74,6 +76,6 @@ type Description struct {
 type Operation struct {
 	Kind    Kind
 	Key     []byte
-	Value   []byte // OpPut, OpCAS
+	Value   []byte // what is written
 	Version uint64 // OpCAS: the version expected, 0 for absent
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -20,6 +21,11 @@ type Workload interface {
 // Source fills op with what comes next. Not for concurrent use.
 type Source interface {
 	Next(op *Operation)
+}
+
+// Finisher is a Source that wants to know what became of the operation it gave last: Done is called before the next Next.
+type Finisher interface {
+	Done(err error)
 }
 
 // Keys are numbered keys of one length: a prefix and twelve digits.
@@ -44,74 +50,96 @@ func (k Keys) Append(dst []byte, i uint64) []byte {
 	return append(dst, d...)
 }
 
-// Mix is a workload of reads, updates and deletes in fixed shares: YCSB's A, B, C and the like.
-type Mix struct {
-	Title        string
-	Keys         Keys
+// MixConfig says what a Mix is.
+type MixConfig struct {
+	Workload     string // one of WorkloadNames
+	Keys         Keys   // there when it begins; workloads that insert go on from there
 	Distribution Distribution
-	// Shares of each kind, adding up to 1. OpCAS needs a version and is not for a Mix.
-	GetShare, PutShare, DeleteShare, IncrShare float64
-	ValueSize                                  int // bytes; below MinValueSize nothing is verified
-	Seed                                       uint64
+	Hot          Hot   // for Hotspot; zero: DefaultHot
+	Sizes        Sizes // of values; if one may be below MinValueSize nothing is verified
+	Seed         uint64
+}
 
+// Mix is a workload of operations in fixed shares: YCSB's core workloads and the like.
+type Mix struct {
+	MixConfig
+	shares  []share
+	keys    *inserts
 	counter atomic.Uint64 // of the values written; unique in the run
 }
 
-// shares are what a name stands for.
-type shares struct {
-	get, put     float64
-	incr         float64
+// share is how much of a workload is of a kind; those of a workload add up to 1.
+type share struct {
+	kind Kind
+	part float64
+}
+
+type mixKind struct {
+	shares       []share
 	distribution Distribution
 }
 
-// mixes are the named ones. YCSB's A, B and C are zipfian unless said otherwise; put and get are for raw speed.
-var mixes = map[string]shares{
-	"a":   {get: 0.5, put: 0.5, distribution: Zipfian},
-	"b":   {get: 0.95, put: 0.05, distribution: Zipfian},
-	"c":   {get: 1, distribution: Zipfian},
-	"get": {get: 1, distribution: Uniform},
-	"put": {put: 1, distribution: Uniform},
+// mixes are the named ones, those with one letter as YCSB publishes them; put and get are for raw speed.
+var mixes = map[string]mixKind{
+	"a":   {[]share{{OpGet, 0.5}, {OpPut, 0.5}}, Zipfian},
+	"b":   {[]share{{OpGet, 0.95}, {OpPut, 0.05}}, Zipfian},
+	"c":   {[]share{{OpGet, 1}}, Zipfian},
+	"d":   {[]share{{OpGet, 0.95}, {OpInsert, 0.05}}, Latest},
+	"f":   {[]share{{OpGet, 0.5}, {OpReadModifyWrite, 0.5}}, Zipfian},
+	"get": {[]share{{OpGet, 1}}, Uniform},
+	"put": {[]share{{OpPut, 1}}, Uniform},
 	// Numbers that many add to: with zipfian keys the first takes a good part of all.
-	"incr": {incr: 1, distribution: Zipfian},
+	workloadIncr: {[]share{{OpIncr, 1}}, Zipfian},
 }
 
-const counterPrefix = "counter"
+const (
+	workloadIncr  = "incr"
+	workloadScan  = "e"
+	counterPrefix = "counter"
+)
 
 // WorkloadNames lists what NewMix takes.
-func WorkloadNames() []string { return []string{"a", "b", "c", "get", "put", "incr"} }
+func WorkloadNames() []string { return []string{"a", "b", "c", "d", "f", "get", "put", workloadIncr} }
 
-// NewMix makes a named workload. distribution "" keeps the workload's own.
-func NewMix(name string, keys Keys, distribution Distribution, valueSize int, seed uint64) (*Mix, error) {
-	name = strings.ToLower(name)
-	base, ok := mixes[name]
+// NewMix makes a named workload. Distribution "" keeps the workload's own.
+func NewMix(c MixConfig) (*Mix, error) {
+	c.Workload = strings.ToLower(c.Workload)
+	if c.Workload == workloadScan {
+		return nil, errors.New("workload e is short scans, which Kring does not have: it places keys by their hash, and no request reads keys " +
+			"in order. Many single reads would be another workload, so there is none of that name")
+	}
+	base, ok := mixes[c.Workload]
 	if !ok {
-		return nil, fmt.Errorf("unknown workload %q: write one of %s", name, strings.Join(WorkloadNames(), ", "))
+		return nil, fmt.Errorf("unknown workload %q: write one of %s", c.Workload, strings.Join(WorkloadNames(), ", "))
 	}
-	m := &Mix{
-		Title: name, Keys: keys, Distribution: base.distribution,
-		GetShare: base.get, PutShare: base.put, IncrShare: base.incr, ValueSize: valueSize, Seed: seed,
+	if c.Workload == workloadIncr {
+		c.Keys.Prefix += counterPrefix // the other workloads' values are no numbers
 	}
-	if base.incr > 0 {
-		m.Keys.Prefix += counterPrefix // the other workloads' values are no numbers
+	if c.Distribution == "" {
+		c.Distribution = base.distribution
 	}
-	if distribution != "" {
-		m.Distribution = distribution
+	if c.Hot == (Hot{}) {
+		c.Hot = DefaultHot
 	}
-	if _, err := newChooser(m.Distribution, keys.Count); err != nil {
+	m := &Mix{MixConfig: c, shares: base.shares, keys: newInserts(c.Keys.Count)}
+	if _, err := newChooser(c.Distribution, c.Hot, m.keys); err != nil {
 		return nil, err
-	}
-	if valueSize < 0 {
-		return nil, fmt.Errorf("the value size is %d: it must be 0 or more bytes", valueSize)
 	}
 	return m, nil
 }
 
 // Name implements Workload.
-func (m *Mix) Name() string { return m.Title }
+func (m *Mix) Name() string { return m.Workload }
+
+// ReadsLoaded reports whether the keys it works on are those that Load writes.
+func (m *Mix) ReadsLoaded() bool { return m.Workload != workloadIncr }
+
+// Verifies reports whether Check can tell a wrong value.
+func (m *Mix) Verifies() bool { return m.Sizes.Least() >= MinValueSize }
 
 // Check implements Workload.
 func (m *Mix) Check(key, value []byte) error {
-	if m.ValueSize < MinValueSize {
+	if !m.Verifies() {
 		return nil
 	}
 	_, err := CheckValue(key, value)
@@ -120,7 +148,7 @@ func (m *Mix) Check(key, value []byte) error {
 
 // Source implements Workload.
 func (m *Mix) Source(worker int) Source {
-	c, err := newChooser(m.Distribution, m.Keys.Count)
+	c, err := newChooser(m.Distribution, m.Hot, m.keys)
 	if err != nil {
 		panic("bench: a Mix that NewMix did not check: " + err.Error())
 	}
@@ -132,21 +160,44 @@ type mixSource struct {
 	chooser    chooser
 	random     *rand.Rand
 	key, value []byte
+	inserting  bool
+	inserted   uint64
 }
 
+// Next implements Source.
 func (s *mixSource) Next(op *Operation) {
-	s.key = s.mix.Keys.Append(s.key[:0], s.chooser.next(s.random))
-	*op = Operation{Key: s.key}
-	switch share := s.random.Float64(); {
-	case share < s.mix.GetShare:
-		op.Kind = OpGet
-	case share < s.mix.GetShare+s.mix.PutShare:
-		op.Kind = OpPut
-		s.value = AppendValue(s.value[:0], s.key, s.mix.counter.Add(1), s.mix.ValueSize)
+	kind := s.kind()
+	s.inserting = kind == OpInsert
+	var number uint64
+	if s.inserting {
+		s.inserted = s.mix.keys.take()
+		number = s.inserted
+	} else {
+		number = s.chooser.next(s.random)
+	}
+	s.key = s.mix.Keys.Append(s.key[:0], number)
+	*op = Operation{Kind: kind, Key: s.key}
+	switch kind {
+	case OpPut, OpInsert, OpReadModifyWrite:
+		s.value = AppendValue(s.value[:0], s.key, s.mix.counter.Add(1), s.mix.Sizes.next(s.random))
 		op.Value = s.value
-	case share < s.mix.GetShare+s.mix.PutShare+s.mix.IncrShare:
-		op.Kind = OpIncr
-	default:
-		op.Kind = OpDelete
+	}
+}
+
+func (s *mixSource) kind() Kind {
+	drawn := s.random.Float64()
+	for _, share := range s.mix.shares {
+		if drawn -= share.part; drawn < 0 {
+			return share.kind
+		}
+	}
+	return s.mix.shares[len(s.mix.shares)-1].kind // parts may add up to a little less than 1
+}
+
+// Done implements Finisher: keys become readable once their insert is acknowledged.
+func (s *mixSource) Done(err error) {
+	if s.inserting {
+		s.inserting = false
+		s.mix.keys.ended(s.inserted, err == nil)
 	}
 }

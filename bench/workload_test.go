@@ -8,28 +8,77 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kringdb/kring/bench"
+	"github.com/kringdb/kring/proto/kverr"
 )
+
+func mixConfig(name string) bench.MixConfig {
+	return bench.MixConfig{
+		Workload: name, Keys: bench.Keys{Prefix: bench.DefaultKeyPrefix, Count: 1000}, Sizes: bench.FixedSize(100), Seed: 1,
+	}
+}
 
 func newMix(t *testing.T, name string) *bench.Mix {
 	t.Helper()
-	m, err := bench.NewMix(name, bench.Keys{Prefix: bench.DefaultKeyPrefix, Count: 1000}, "", 100, 1)
+	m, err := bench.NewMix(mixConfig(name))
 	require.NoError(t, err)
 	return m
 }
 
+// TestMixKeepsItsShares: one-letter workloads are YCSB's, as its workload files have them.
 func TestMixKeepsItsShares(t *testing.T) {
-	for name, gets := range map[string]float64{"a": 0.5, "B": 0.95, "c": 1, "get": 1, "put": 0} {
+	type shares map[bench.Kind]float64
+	for name, want := range map[string]shares{
+		"a": {bench.OpGet: 0.5, bench.OpPut: 0.5}, "B": {bench.OpGet: 0.95, bench.OpPut: 0.05}, "c": {bench.OpGet: 1},
+		"d": {bench.OpGet: 0.95, bench.OpInsert: 0.05}, "f": {bench.OpGet: 0.5, bench.OpReadModifyWrite: 0.5},
+		"get": {bench.OpGet: 1}, "put": {bench.OpPut: 1}, "incr": {bench.OpIncr: 1},
+	} {
 		source := newMix(t, name).Source(0)
-		var counts [5]int
+		counts := shares{}
 		var op bench.Operation
 		const n = 100_000
 		for range n {
 			source.Next(&op)
-			counts[op.Kind]++
+			source.(bench.Finisher).Done(nil)
+			counts[op.Kind] += 1. / n
 		}
-		assert.InDelta(t, gets, float64(counts[bench.OpGet])/n, 0.01, name)
-		assert.Equal(t, n, counts[bench.OpGet]+counts[bench.OpPut], name)
+		assert.InDeltaMapValues(t, want, counts, 0.01, name)
 	}
+}
+
+func TestInsertedKeysAreReadOnceAcknowledged(t *testing.T) {
+	m := newMix(t, "d")
+	first, second := m.Source(0), m.Source(1)
+	insert := func(source bench.Source) string {
+		for {
+			var op bench.Operation
+			if source.Next(&op); op.Kind == bench.OpInsert {
+				return string(op.Key)
+			}
+		}
+	}
+	reads := func() map[string]bool {
+		seen := map[string]bool{}
+		reader := m.Source(2)
+		for range 10_000 {
+			var op bench.Operation
+			reader.Next(&op)
+			if op.Kind == bench.OpGet {
+				seen[string(op.Key)] = true
+			}
+			reader.(bench.Finisher).Done(kverr.New(kverr.Busy, "")) // its own inserts all fail
+		}
+		return seen
+	}
+	a, b := insert(first), insert(second)
+	assert.Equal(t, []string{"user000000001000", "user000000001001"}, []string{a, b})
+	second.(bench.Finisher).Done(nil)
+	seen := reads()
+	assert.False(t, seen[a] || seen[b], "a key may be read only when all before it are there")
+	first.(bench.Finisher).Done(kverr.New(kverr.Busy, ""))
+	assert.Equal(t, a, insert(second), "what failed is inserted again")
+	second.(bench.Finisher).Done(nil)
+	seen = reads()
+	assert.True(t, seen[a] && seen[b])
 }
 
 func TestSourceRepeatsBySeedAndWorker(t *testing.T) {
@@ -63,15 +112,18 @@ func TestMixWritesWhatItAccepts(t *testing.T) {
 }
 
 func TestMixRefusesNonsense(t *testing.T) {
-	keys := bench.Keys{Count: 1}
-	for name, make := range map[string]func() (*bench.Mix, error){
-		"workload":     func() (*bench.Mix, error) { return bench.NewMix("z", keys, "", 1, 1) },
-		"distribution": func() (*bench.Mix, error) { return bench.NewMix("a", keys, "normal", 1, 1) },
-		"keys":         func() (*bench.Mix, error) { return bench.NewMix("a", bench.Keys{}, "", 1, 1) },
-		"value size":   func() (*bench.Mix, error) { return bench.NewMix("a", keys, "", -1, 1) },
+	for why, change := range map[string]func(*bench.MixConfig){
+		"unknown workload":     func(c *bench.MixConfig) { c.Workload = "z" },
+		"does not have":        func(c *bench.MixConfig) { c.Workload = "e" }, // scans
+		"unknown distribution": func(c *bench.MixConfig) { c.Distribution = "normal" },
+		"at least 1":           func(c *bench.MixConfig) { c.Keys.Count = 0 },
+		"both are shares":      func(c *bench.MixConfig) { c.Distribution, c.Hot = bench.Hotspot, bench.Hot{Keys: 1.5} },
+		"none of them, or all": func(c *bench.MixConfig) { c.Distribution, c.Keys.Count = bench.Hotspot, 2 },
 	} {
-		_, err := make()
-		assert.Error(t, err, name)
+		config := mixConfig("a")
+		change(&config)
+		_, err := bench.NewMix(config)
+		assert.ErrorContains(t, err, why)
 	}
 }
 
