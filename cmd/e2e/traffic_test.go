@@ -73,10 +73,13 @@ func newTraffic(t *testing.T, b *breakable, keys int) *traffic {
 	target, err := bench.NewREST(bench.RESTConfig{Addresses: b.bases, Connections: 128})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, target.Close()) })
-	mix, err := bench.NewMix("a", bench.Keys{Prefix: trafficPrefix, Count: uint64(keys)}, bench.Uniform, trafficValueBytes, 1)
+	mix, err := bench.NewMix(bench.MixConfig{
+		Workload: "a", Keys: bench.Keys{Prefix: trafficPrefix, Count: uint64(keys)}, Distribution: bench.Uniform,
+		Sizes: bench.FixedSize(trafficValueBytes), Seed: 1,
+	})
 	require.NoError(t, err)
 	tr := &traffic{target: target, mix: mix, newest: make([]newest, keys), began: time.Now(), phase: newPhase()}
-	loaded, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: mix.Keys, ValueSize: trafficValueBytes})
+	loaded, err := bench.Load(t.Context(), bench.LoadConfig{Target: target, Keys: mix.Keys, Sizes: bench.FixedSize(trafficValueBytes)})
 	require.NoError(t, err)
 	t.Logf("%d keys of %d bytes written in %v", loaded.Keys, trafficValueBytes, rounded(loaded.Elapsed))
 	tr.load = faults.NewLoad(b.store, faults.NewClock(), seed(t, 1), faults.LoadConfig{
