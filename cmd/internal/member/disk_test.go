@@ -234,6 +234,11 @@ func TestDamagedWhileRunning(t *testing.T) {
 			break
 		}
 	}
+	// It has read all of its data, and would go on without the disk: it starts anew, with nothing in its memory.
+	c.nodes[id].cancel()
+	require.NoError(t, <-c.nodes[id].ended)
+	c.start(id)
+	await.Until(t, id+" is ready", c.nodes[id].Ready)
 	before = c.store(id)
 	c.damage(id)
 	c.replaced(id, before, func() { c.client.CountCopies(t.Context()) })
