@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -30,6 +31,9 @@ const (
 // is the source of the copy, a backup of it, and the leader of the coordinators. All that is done about it is to start what was killed.
 // In the end all is even, no acknowledged write is lost, and no copy has left before another was whole.
 func TestKillsDuringMoves(t *testing.T) {
+	if os.Getenv("KRING_E2E_FIGURES") == "" {
+		t.Skip("KRING_E2E_FIGURES asks for it: where copies move faster than they are killed, it finds none on its way")
+	}
 	skipIfShort(t)
 	b := startBreakable(t, topology.Request{Coordinators: 3, Nodes: 5, Gateways: 2, Partitions: 64}, isolation{later: []string{joiner}})
 	watch := watchMoves(t, b.fixture)
