@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kringdb/kring/cmd/internal/exit"
-	"github.com/kringdb/kring/cmd/internal/listen"
+	"github.com/kringdb/kring/internal/freeport"
 )
 
 // devRun is a `kring dev` that somebody started at a terminal.
@@ -37,7 +37,7 @@ func startDev(t *testing.T, args ...string) *devRun {
 	t.Helper()
 	kring, err := binary()
 	require.NoError(t, err)
-	ports, err := listen.FreePorts(1)
+	ports, err := freeport.Find(1)
 	require.NoError(t, err)
 	runtime := filepath.Join(scratch, "run") // a path short enough for a socket
 	require.NoError(t, os.MkdirAll(runtime, 0o700))
@@ -197,7 +197,7 @@ func oneMoreNode(t *testing.T, d *devRun) {
 	_, command, _ = strings.Cut(command, "\n") // the rest of that line
 	command, _, _ = strings.Cut(command, "\n\n")
 	words := strings.Fields(strings.ReplaceAll(command, "\\\n", " "))
-	ports, err := listen.FreePorts(1)
+	ports, err := freeport.Find(1)
 	require.NoError(t, err)
 	http := net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
 	cmd := exec.CommandContext(t.Context(), kring, append(words[1:], "--http", http)...)

@@ -49,15 +49,3 @@ func TestAdvertised(t *testing.T) {
 		require.Error(t, err, given)
 	}
 }
-
-func TestFreePortsAreDifferentAndFree(t *testing.T) {
-	seen := make(map[int]bool)
-	for range 3 {
-		ports, err := FreePorts(10)
-		require.NoError(t, err)
-		for _, p := range ports {
-			require.False(t, seen[p], "%d was given out twice", p)
-			seen[p] = true
-		}
-	}
-}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kringdb/kring/cmd/internal/config"
 	"github.com/kringdb/kring/cmd/internal/probe"
+	"github.com/kringdb/kring/internal/spawn"
 )
 
 // Command is what to run.
@@ -50,7 +51,7 @@ func Start(c Command) (*Process, error) {
 	cmd := exec.Command(c.Binary, c.Args...)
 	cmd.Env = append(withoutSettings(os.Environ()), c.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := spawn(cmd); err != nil {
+	if err := spawn.Start(cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
 	p := &Process{command: c, cmd: cmd, done: make(chan struct{})}

@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/kringdb/kring/cmd/internal/listen"
+	"github.com/kringdb/kring/internal/freeport"
 )
 
 // Role of a member.
@@ -144,14 +144,14 @@ type ports struct {
 }
 
 func (p *ports) next() string {
-	found, err := listen.FreePorts(1)
+	found, err := freeport.Find(1)
 	if err != nil {
 		p.err = err
 		return ""
 	}
 	address := "127.0.0.1:" + strconv.Itoa(found[0])
 	if address == p.taken {
-		return p.next() // never this one again: FreePorts gives each out once
+		return p.next() // never this one again: freeport.Find gives each out once
 	}
 	return address
 }

@@ -1,4 +1,5 @@
-package procs
+// Package spawn starts processes that do not outlive this one.
+package spawn
 
 import (
 	"os/exec"
@@ -8,8 +9,8 @@ import (
 )
 
 // The kernel signals a child when the *thread* that made it ends. All are therefore made by one thread that never does.
-var spawner = sync.OnceValue(func() chan<- spawnRequest {
-	requests := make(chan spawnRequest)
+var spawner = sync.OnceValue(func() chan<- request {
+	requests := make(chan request)
 	go func() {
 		runtime.LockOSThread()
 		for r := range requests {
@@ -19,16 +20,16 @@ var spawner = sync.OnceValue(func() chan<- spawnRequest {
 	return requests
 })
 
-type spawnRequest struct {
+type request struct {
 	cmd    *exec.Cmd
 	answer chan error
 }
 
-// spawn starts cmd in a process group of its own, so that Ctrl-C in a terminal reaches the parent alone, which then stops
+// Start starts cmd in a process group of its own, so that Ctrl-C in a terminal reaches the parent alone, which then stops
 // its children in order. The kernel kills it if this process dies.
-func spawn(cmd *exec.Cmd) error {
+func Start(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	answer := make(chan error, 1)
-	spawner() <- spawnRequest{cmd, answer}
+	spawner() <- request{cmd, answer}
 	return <-answer
 }

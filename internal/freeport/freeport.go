@@ -1,4 +1,5 @@
-package listen
+// Package freeport finds loopback ports for processes that run together on one machine.
+package freeport
 
 import (
 	"errors"
@@ -18,12 +19,12 @@ const (
 
 var (
 	handedMu sync.Mutex
-	handed   = make(map[int]bool) // by FreePorts of this process
+	handed   = make(map[int]bool) // by Find of this process
 )
 
-// FreePorts finds n loopback ports that are free for TCP and UDP now and were not given out by this process before.
+// Find finds n loopback ports that are free for TCP and UDP now and were not given out by this process before.
 // Another process may take one before it is used.
-func FreePorts(n int) ([]int, error) {
+func Find(n int) ([]int, error) {
 	handedMu.Lock()
 	defer handedMu.Unlock()
 	ports := make([]int, 0, n)
