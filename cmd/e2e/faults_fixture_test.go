@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -162,3 +163,18 @@ func show(t *testing.T, r *faults.Report) {
 	require.NoError(t, r.Text(&text))
 	t.Log("\n" + text.String())
 }
+
+// putAll writes the first so many keys, with values of so many bytes (bulkValue). A put whose outcome is not learnt is repeated.
+func (b *breakable) putAll(t *testing.T, keys, valueBytes int) {
+	t.Helper()
+	require.NoError(t, each(t, keys, func(ctx context.Context, i int) error {
+		for attempt := 1; ; attempt++ {
+			_, err := b.store.Put(ctx, string(keyOf(i)), bulkValue(i, valueBytes), faults.PutOptions{})
+			if err == nil || attempt == maxAttempts {
+				return err
+			}
+		}
+	}))
+}
+
+func bulkValue(i, bytes int) []byte { return bench.AppendValue(nil, keyOf(i), uint64(i), bytes) }
