@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -225,7 +224,7 @@ func (n *diskInstall) handOver() error {
 		return err
 	}
 	if n.tables != nil {
-		if err := n.tables.ingest(context.Background()); err != nil {
+		if err := n.tables.ingest(); err != nil {
 			return err
 		}
 	}

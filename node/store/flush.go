@@ -93,6 +93,9 @@ func (d *disk) askSpace() {
 	if !d.space.full.Load() {
 		d.ballast.keep(d.space.free.Load())
 	}
+	if d.scarce() {
+		d.reclaimer.wake() // what was deleted waits no longer
+	}
 }
 
 // markDirty notes that p's M has to be written. mu must be held.

@@ -136,12 +136,15 @@ func (d *disk) nextVoid(now time.Time) (next void, ok bool, again time.Duration)
 
 // ripensIn is how long what was deleted waits for more to come, unless space is short. mu must be held.
 func (d *disk) ripensIn(now time.Time) time.Duration {
-	if d.space.free.Load() < 2*uint64(d.options.ReserveBytes) {
+	if d.scarce() {
 		return 0
 	}
 	wait := d.options.ReclaimAfter
 	return min(d.voids[len(d.voids)-1].since.Add(wait).Sub(now), d.voids[0].since.Add(reclaimAtMost*wait).Sub(now))
 }
+
+// scarce reports whether so little of the disk is free that what was deleted is to be given back at once. Where that is not known, it is.
+func (d *disk) scarce() bool { return d.space.free.Load() < 2*uint64(d.options.ReserveBytes) }
 
 // reclaim compacts what v takes on the disk; worked is false if that was too little.
 func (d *disk) reclaim(ctx context.Context, v void) (worked bool, err error) {

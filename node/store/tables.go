@@ -93,12 +93,13 @@ func (w *tableWriter) end() error {
 	return dataError(err)
 }
 
-// ingest hands the tables over; all that was added is durable on return.
-func (w *tableWriter) ingest(ctx context.Context) error {
+// ingest hands the tables over; all that was added is durable on return. It is not called off once begun, by nobody's context: what is
+// left is to link the files and note them, and an attempt that ended halfway could not be told from a disk that fails.
+func (w *tableWriter) ingest() error {
 	if err := w.end(); err != nil {
 		return err
 	}
-	stats, err := w.disk.db.IngestWithStats(ctx, w.paths)
+	stats, err := w.disk.db.IngestWithStats(context.Background(), w.paths)
 	if err != nil {
 		return dataError(err)
 	}
