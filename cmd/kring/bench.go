@@ -27,7 +27,8 @@ func newBenchCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	audit.AddCommand(newBenchAuditWrite(), newBenchAuditVerify())
-	cmd.AddCommand(newBenchLoad(), newBenchRun(), audit, newBenchScenario(), newBenchReport(), newBenchDiff(), newBenchRatio(), newBenchHandler())
+	cmd.AddCommand(newBenchLoad(), newBenchRun(), audit, newBenchScenario(), newBenchReport(), newBenchDiff(), newBenchRatio(), newBenchHandler(),
+		newBenchCompare(), newBenchCompareTurn())
 	return cmd
 }
 

@@ -254,11 +254,14 @@ func (c *scenarioCluster) Copies(ctx context.Context) (map[uint32][]string, erro
 }
 
 // Processes implements scenarios.Cluster.
-func (c *scenarioCluster) Processes() map[string]bench.ProcessRef {
+func (c *scenarioCluster) Processes() map[string]bench.ProcessRef { return runningMembers(c.cluster) }
+
+// runningMembers is the processes of a cluster that run now.
+func runningMembers(c *cluster.Cluster) map[string]bench.ProcessRef {
 	refs := make(map[string]bench.ProcessRef)
-	for _, m := range c.cluster.Topology().Members {
-		if c.cluster.Running(m.ID) {
-			refs[m.ID] = bench.ProcessRef{Pid: c.cluster.Handle(m.ID).Pid()}
+	for _, m := range c.Topology().Members {
+		if c.Running(m.ID) {
+			refs[m.ID] = bench.ProcessRef{Pid: c.Handle(m.ID).Pid()}
 		}
 	}
 	return refs

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kringdb/kring/bench/compare"
+	"github.com/kringdb/kring/cmd/internal/exit"
+	"github.com/kringdb/kring/cmd/internal/service"
+)
+
+const benchCompareHelp = `Measure Kring beside etcd, Redis Cluster and NATS JetStream on this machine, in one run, and print the ratios.
+
+In every round each system is started in a directory of its own, loaded, measured and stopped; the next round goes through them in
+the reverse order. Kring is measured through its Go client (kring), with two copies of each key (kring-two-copies) and through
+a gateway (kring-rest); handler is a bare net/http and chi server. Redis is measured as it is safest (redis: appendfsync always,
+and WAIT 1 after each write) and as it comes with an append-only file (redis-defaults: appendfsync everysec, no WAIT).
+
+Systems promise different things. What each does is printed beside its figures, and every ratio says in what the two sides differ.
+
+Steps: put-64, put-256, get-64 (closed loops of so many callers), a-64, b-64 (YCSB A and B, zipfian), and put-half, get-half:
+open loops at half of the peak rate that etcd reached in the first round. --steps chooses some.
+
+The peers' servers and clients are not part of kring: 'make bench-peers' builds etcd, nats-server and ` + peerBinary + ` into
+bin/peers, and says what to install for Redis.`
+
+const benchCompareExamples = `  make bench-peers
+  kring bench compare --peers etcd,redis,nats
+  kring bench compare --peers etcd --steps put-64,get-64 --rounds 5 --json compare.json
+  kring bench compare --peers etcd,redis,nats --update docs/benchmarks.md`
+
+// peerBinary measures the peers: it holds their clients.
+const peerBinary = "kring-bench-peer"
+
+type benchCompareFlags struct {
+	peers, steps   []string
+	dir, binaries  string
+	json, markdown string
+	update         string
+	quiet          bool
+	config         compare.Config
+}
+
+func newBenchCompare() *cobra.Command {
+	var f benchCompareFlags
+	cmd := &cobra.Command{
+		Use: "compare", Short: "Measure Kring beside etcd, Redis Cluster and NATS", Long: benchCompareHelp, Example: benchCompareExamples,
+		Args: arguments(0, 0, "flags only"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&f.peers, "peers", compare.Peers(), "to measure beside Kring: some of "+strings.Join(compare.Peers(), ", ")+"; '' for none")
+	flags.StringSliceVar(&f.steps, "steps", nil, "some of "+strings.Join(compare.StepNames(), ", ")+" (all)")
+	flags.IntVar(&f.config.Rounds, "rounds", 3, "times that each system is measured")
+	flags.DurationVar(&f.config.Duration, "duration", 5*time.Second, "of each step")
+	flags.DurationVar(&f.config.WarmUp, "warm-up", time.Second, "before each step")
+	flags.Uint64Var(&f.config.Keys, "keys", 100_000, "number of keys")
+	flags.IntVar(&f.config.ValueSize, "value-size", 128, "bytes of a value")
+	flags.Uint64Var(&f.config.Seed, "seed", 1, "the same seed chooses the same operations")
+	flags.StringVar(&f.dir, "dir", "", "directory on a disk for the servers' data (the system's temporary one)")
+	flags.StringVar(&f.binaries, "binaries", "", "directory of "+peerBinary+", etcd and nats-server (peers or bin/peers, beside kring or here)")
+	flags.StringVar(&f.json, "json", "", "also write all figures to this file")
+	flags.StringVar(&f.markdown, "markdown", "", "also write tables in Markdown to this file (- for standard output)")
+	flags.StringVar(&f.update, "update", "", "also write the tables into this page, between its lines "+compare.BeginMarker+" and "+compare.EndMarker)
+	flags.BoolVar(&f.quiet, "quiet", false, "print the tables only")
+	return cmd
+}
+
+func (f *benchCompareFlags) run(cmd *cobra.Command) (err error) {
+	if f.config.Systems, err = compare.Select(f.peers, f.steps); err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	if err := f.findPeers(cmd.Context()); err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	f.config.Start, f.config.Binaries = f.start, f.binaries
+	if err := f.config.Validate(); err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	if f.update != "" {
+		page, err := os.ReadFile(f.update)
+		if err == nil {
+			_, err = compare.Update(string(page), "")
+		}
+		if err != nil {
+			return exit.Usagef("--update %s: %w", f.update, err)
+		}
+	}
+	if f.config.Dir, err = os.MkdirTemp(f.dir, "kring-compare-"); err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	defer func() {
+		if err != nil {
+			// What is left of a turn that failed may tell why; nothing is left of the others, and a directory with something in it stays.
+			err = errors.Join(err, f.leave())
+			return
+		}
+		err = os.RemoveAll(f.config.Dir)
+	}()
+	if err := onDisk(f.config.Dir); err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	text := cmd.OutOrStdout()
+	if f.markdown == "-" {
+		text = cmd.ErrOrStderr()
+	}
+	if !f.quiet {
+		f.config.Progress = func(line string) { fmt.Fprintln(text, line) }
+	}
+	ctx, stop := service.UntilSignal(cmd.Context())
+	defer stop()
+	report, err := compare.Run(ctx, f.config)
+	if err != nil {
+		return err
+	}
+	return errors.Join(report.WriteText(text), f.save(cmd.OutOrStdout(), report, cmd.CommandPath()+f.given(cmd)))
+}
+
+// leave removes the directory unless a failed turn left its logs there, and says where they are.
+func (f *benchCompareFlags) leave() error {
+	left, err := os.ReadDir(f.config.Dir)
+	if err != nil {
+		return err
+	}
+	if len(left) == 0 {
+		return os.Remove(f.config.Dir)
+	}
+	return fmt.Errorf("the servers' logs are in %s", f.config.Dir)
+}
+
+// given is the flags that decide the figures, as they were given.
+func (f *benchCompareFlags) given(cmd *cobra.Command) string {
+	var b strings.Builder
+	for _, name := range []string{"peers", "steps", "rounds", "duration", "warm-up", "keys", "value-size", "seed"} {
+		if flag := cmd.Flags().Lookup(name); flag.Changed || name == "peers" {
+			fmt.Fprintf(&b, " --%s %s", name, strings.Trim(flag.Value.String(), "[]"))
+		}
+	}
+	return b.String()
+}
+
+// start starts the process that measures one system.
+func (f *benchCompareFlags) start(s compare.System) (compare.Turn, error) {
+	if s.Peer != "" {
+		return compare.StartTurn(filepath.Join(f.binaries, peerBinary), "turn")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return compare.StartTurn(self, "bench", compareTurn)
+}
+
+// findPeers looks for what measures the peers, and asks it whether their servers are there.
+func (f *benchCompareFlags) findPeers(ctx context.Context) error {
+	if len(f.peers) == 0 {
+		return nil
+	}
+	var candidates []string
+	if f.binaries != "" {
+		candidates = []string{f.binaries}
+	} else {
+		if self, err := os.Executable(); err == nil {
+			candidates = append(candidates, filepath.Join(filepath.Dir(self), "peers"), filepath.Dir(self))
+		}
+		candidates = append(candidates, filepath.Join("bin", "peers"))
+	}
+	for _, dir := range candidates {
+		binary, err := filepath.Abs(filepath.Join(dir, peerBinary))
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(binary); err != nil {
+			continue
+		}
+		f.binaries = filepath.Dir(binary)
+		check := exec.CommandContext(ctx, binary, append([]string{"check", "--binaries", f.binaries}, f.peers...)...)
+		if output, err := check.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s", bytes.TrimSpace(output))
+		}
+		return nil
+	}
+	return fmt.Errorf("there is no %s in %s: run `make bench-peers`, or leave the peers out with --peers ''",
+		peerBinary, strings.Join(candidates, ", "))
+}
+
+// save writes what was asked for.
+func (f *benchCompareFlags) save(out io.Writer, r *compare.Report, command string) error {
+	var page, data bytes.Buffer
+	if err := errors.Join(r.WriteMarkdown(&page, command), r.WriteJSON(&data)); err != nil {
+		return err
+	}
+	var failures []error
+	switch f.markdown {
+	case "":
+	case "-":
+		_, err := out.Write(page.Bytes())
+		failures = append(failures, err)
+	default:
+		failures = append(failures, os.WriteFile(f.markdown, page.Bytes(), 0o600))
+	}
+	if f.json != "" {
+		failures = append(failures, os.WriteFile(f.json, data.Bytes(), 0o600))
+	}
+	if f.update != "" {
+		failures = append(failures, updatePage(f.update, page.String()))
+	}
+	return errors.Join(failures...)
+}
+
+// updatePage writes text between the markers of the page at path.
+func updatePage(path, text string) error {
+	page, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	updated, err := compare.Update(string(page), text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, []byte(updated), 0o600) // an existing file keeps its mode
+}
