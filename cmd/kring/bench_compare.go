@@ -96,13 +96,14 @@ func (f *benchCompareFlags) run(cmd *cobra.Command) (err error) {
 			return exit.Usagef("--update %s: %w", f.update, err)
 		}
 	}
+	ctx, stop := service.UntilSignal(cmd.Context())
+	defer stop()
 	if f.config.Dir, err = os.MkdirTemp(f.dir, "kring-compare-"); err != nil {
 		return exit.With(exit.Usage, err)
 	}
 	defer func() {
 		if err != nil {
-			// What is left of a turn that failed may tell why; nothing is left of the others, and a directory with something in it stays.
-			err = errors.Join(err, f.leave())
+			err = errors.Join(err, f.leave(ctx))
 			return
 		}
 		err = os.RemoveAll(f.config.Dir)
@@ -117,8 +118,6 @@ func (f *benchCompareFlags) run(cmd *cobra.Command) (err error) {
 	if !f.quiet {
 		f.config.Progress = func(line string) { fmt.Fprintln(text, line) }
 	}
-	ctx, stop := service.UntilSignal(cmd.Context())
-	defer stop()
 	report, err := compare.Run(ctx, f.config)
 	if err != nil {
 		return err
@@ -126,8 +125,12 @@ func (f *benchCompareFlags) run(cmd *cobra.Command) (err error) {
 	return errors.Join(report.WriteText(text), f.save(cmd.OutOrStdout(), report, cmd.CommandPath()+f.given(cmd)))
 }
 
-// leave removes the directory unless a failed turn left its logs there, and says where they are.
-func (f *benchCompareFlags) leave() error {
+// leave removes the directory unless a turn that failed left its servers' logs there, and says where they are. Nobody needs those of
+// one that was interrupted.
+func (f *benchCompareFlags) leave(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return os.RemoveAll(f.config.Dir)
+	}
 	left, err := os.ReadDir(f.config.Dir)
 	if err != nil {
 		return err
@@ -143,7 +146,11 @@ func (f *benchCompareFlags) given(cmd *cobra.Command) string {
 	var b strings.Builder
 	for _, name := range []string{"peers", "steps", "rounds", "duration", "warm-up", "keys", "value-size", "seed"} {
 		if flag := cmd.Flags().Lookup(name); flag.Changed || name == "peers" {
-			fmt.Fprintf(&b, " --%s %s", name, strings.Trim(flag.Value.String(), "[]"))
+			value := strings.Trim(flag.Value.String(), "[]")
+			if value == "" {
+				value = "''"
+			}
+			fmt.Fprintf(&b, " --%s %s", name, value)
 		}
 	}
 	return b.String()

@@ -51,6 +51,7 @@ func openCompared(ctx context.Context, s compare.Setup) (*compare.Running, error
 const (
 	comparedNodes  = 3
 	compareTimeout = 10 * time.Second // of one request, for all systems
+	comparedReady  = 2 * time.Minute  // bounds a start; longer than for kring dev, since nobody waits for it
 )
 
 func openComparedCluster(ctx context.Context, s compare.Setup) (running *compare.Running, err error) {
@@ -75,7 +76,7 @@ func openComparedCluster(ctx context.Context, s compare.Setup) (running *compare
 	if err := c.StartAll(); err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, readyWithin)
+	waiting, cancel := context.WithTimeout(ctx, comparedReady)
 	defer cancel()
 	if err := c.WaitHealthy(waiting); err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func openComparedHandler(ctx context.Context, s compare.Setup) (*compare.Running
 		return nil, err
 	}
 	end := func() error { return p.Stop(compareTimeout) }
-	waiting, cancel := context.WithTimeout(ctx, readyWithin)
+	waiting, cancel := context.WithTimeout(ctx, comparedReady)
 	defer cancel()
 	url := "http://" + address + "/v1/kv/"
 	if err := p.WaitReady(waiting, url+"x"); err != nil {

@@ -86,13 +86,13 @@ func tail(path string) string {
 }
 
 const (
-	readyWithin = time.Minute
+	readyWithin = 2 * time.Minute
 	readyPause  = 50 * time.Millisecond
 	readyCall   = 5 * time.Second // bounds one look
 	stopGrace   = 20 * time.Second
 )
 
-// Until returns once ready gives no error, or with an error when a server ends, ctx does, or a minute has passed.
+// Until returns once ready gives no error, or with an error when a server ends, ctx does, or two minutes have passed.
 func (g *Group) Until(ctx context.Context, what string, ready func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
