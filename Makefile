@@ -4,11 +4,13 @@
 #   make build    bin/kring
 #   make test     every test              make race    the concurrent packages under the race detector
 #   make sim      a million simulated runs of the replication protocol (SEEDS=, FIRST=)
-#   make lint     golangci-lint, buf, the protocol still compatible, generated code up to date
+#   make lint     golangci-lint (the peers' module too), buf, the protocol still compatible, generated code up to date
 #   make proto    generate the protocol's Go code anew
 #   make soak     hours of faults under load: DURATION=1h SEED=7; reports go to reports/
 #   make figures  what docs/guarantees.md and docs/operations.md say of times, gaps and moves, measured: RUN=Kill for one of them
 #   make scale    1,000 simulated nodes and 16,384 partitions under real coordinators: SCALE=patient on a busy machine
+#   make bench-peers    etcd, NATS and what measures them, into bin/peers, for `kring bench compare`; Redis is looked for in PATH
+#   make bench-compare  Kring beside them, into docs/benchmarks.md's table: ROUNDS=3    make bench-peers-test  its tests with all servers
 #   make bench    the micro-benchmarks    make clean   remove what was built (tools stay; clean-tools removes those)
 
 GO      ?= go
@@ -31,7 +33,7 @@ BENCH_FLAGS ?= -benchtime=1s -benchmem
 # Tools compile for a minute each: one by one, even under -j.
 .NOTPARALLEL:
 
-.PHONY: run build test sim race soak figures scale lint golangci proto proto-lint proto-breaking proto-check bench clean clean-tools tools
+.PHONY: run build test sim race soak figures scale lint golangci proto proto-lint proto-breaking proto-check bench bench-peers bench-peers-test bench-compare tidy tidy-check clean clean-tools tools
 
 run: build
 	$(BIN)/kring dev
@@ -47,6 +49,7 @@ FIRST ?= 1
 
 test:
 	$(GO) test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+	cd $(PEERS) && $(GO) test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	$(SIM) -timeout $(TEST_TIMEOUT) -seeds 20000 -first 1000000
 
 sim:
@@ -82,10 +85,36 @@ scale:
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) -timeout 30m ./...
 
-lint: golangci proto-lint proto-breaking proto-check
+# The peers' clients and servers are modules of their own, so that Kring's has none of their dependencies.
+PEERS := bench/peers
+MODULES := . $(PEERS) $(PEERS)/servers/etcd $(PEERS)/servers/nats
+
+bench-peers:
+	cd $(PEERS) && $(GO) build -trimpath -o $(BIN)/peers/kring-bench-peer .
+	cd $(PEERS)/servers/etcd && $(GO) build -trimpath -o $(BIN)/peers/etcd go.etcd.io/etcd/server/v3
+	cd $(PEERS)/servers/nats && $(GO) build -trimpath -o $(BIN)/peers/nats-server github.com/nats-io/nats-server/v2
+	-@$(BIN)/peers/kring-bench-peer check --binaries $(BIN)/peers etcd redis nats
+
+bench-peers-test: build bench-peers
+	cd $(PEERS) && KRINGTEST_BINARIES=$(BIN) $(GO) test -count=1 -timeout 20m $(TEST_FLAGS) ./...
+
+ROUNDS ?= 3
+
+bench-compare: build bench-peers
+	$(BIN)/kring bench compare --peers etcd,redis,nats --rounds $(ROUNDS) --json $(BIN)/compare.json --update docs/benchmarks.md
+
+tidy:
+	for module in $(MODULES); do (cd $$module && $(GO) mod tidy) || exit 1; done
+
+# A change of Kring's own dependencies changes those of the peers' module, which requires Kring.
+tidy-check:
+	cd $(PEERS) && $(GO) mod tidy -diff
+
+lint: tidy-check golangci proto-lint proto-breaking proto-check
 
 golangci: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run --allow-parallel-runners ./...
+	cd $(PEERS) && $(TOOLS)/golangci-lint run --allow-parallel-runners ./...
 
 # --- The protocol ---------------------------------------------------------------------------------------------------
 
@@ -154,7 +183,7 @@ $(eval $(call tool,protoc-gen-go-vtproto,github.com/planetscale/vtprotobuf/cmd/p
 tools: $(TOOL_BINARIES)
 
 clean:
-	rm -rf $(BIN)/kring $(SCRATCH) $(BEFORE)
+	rm -rf $(BIN)/kring $(BIN)/peers $(SCRATCH) $(BEFORE)
 	$(GO) clean -testcache
 
 clean-tools:

@@ -22,9 +22,13 @@ type Step struct {
 
 // The steps.
 const (
-	Put64, Put256, Get64 = "put-64", "put-256", "get-64"
-	A64, B64             = "a-64", "b-64"
-	PutHalf, GetHalf     = "put-half", "get-half"
+	Put64   = "put-64" // a closed loop of 64 callers
+	Put256  = "put-256"
+	Get64   = "get-64"
+	A64     = "a-64" // YCSB A
+	B64     = "b-64"
+	PutHalf = "put-half" // an open loop at half of the peak rate
+	GetHalf = "get-half"
 )
 
 // reference is the system whose peak rates decide the rates of open loops.
@@ -59,9 +63,14 @@ type System struct {
 
 // The names of the systems.
 const (
-	Kring, KringTwo, KringREST, Handler = "kring", "kring-two-copies", "kring-rest", "handler"
-	Etcd, NATS                          = reference, "nats"
-	Redis, RedisDefaults                = "redis", "redis-defaults"
+	Kring         = "kring"            // the Go client
+	KringTwo      = "kring-two-copies" // the Go client, with as many copies as Redis has
+	KringREST     = "kring-rest"       // through a gateway
+	Handler       = "handler"          // net/http and chi, nothing behind
+	Etcd          = reference
+	NATS          = "nats"
+	Redis         = "redis"          // as safe as it gets
+	RedisDefaults = "redis-defaults" // as it comes
 )
 
 // systems are in the order of the first round. Etcd is first: its peak rates are the others' too.
