@@ -36,7 +36,7 @@ bin/peers, and says what to install for Redis.`
 
 const benchCompareExamples = `  make bench-peers
   kring bench compare --peers etcd,redis,nats
-  kring bench compare --peers etcd --steps put-64,get-64 --rounds 5 --json compare.json
+  kring bench compare --peers etcd --steps put-64 --rounds 5 --json c.json
   kring bench compare --peers etcd,redis,nats --update docs/benchmarks.md`
 
 // peerBinary measures the peers: it holds their clients.
