@@ -3,9 +3,11 @@ package node
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/kringdb/kring/node/replica"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
+	"github.com/kringdb/kring/proto/kverr"
 	"github.com/kringdb/kring/ring"
 	"github.com/kringdb/kring/ring/client"
 	"github.com/kringdb/kring/ring/ringpb"
@@ -39,7 +41,7 @@ func (n *Node) register(ctx context.Context) error {
 	identity := n.cfg.Store.Identity()
 	n.log.Info("registering", "store", fmt.Sprintf("%x", uint64(identity.Store)), "boot", identity.Boot)
 	_, before := n.cfg.Store.Starts()
-	resp, err := n.coordinators.Register(ctx, &kringv1.RegisterRequest{
+	resp, err := n.askToRegister(ctx, registerTells, &kringv1.RegisterRequest{
 		Member:    ringpb.FromMember(n.member()),
 		ClusterId: identity.ClusterID, StartsBefore: before,
 	})
@@ -53,6 +55,26 @@ func (n *Node) register(ctx context.Context) error {
 	n.cluster.Store(&resp.ClusterId)
 	n.log.Info("registered", "cluster", resp.ClusterId, "table", resp.TableVersion)
 	return nil
+}
+
+// registerTells is how long no coordinator takes a registration before that is logged, time and again.
+const registerTells = 10 * time.Second
+
+// askToRegister asks until a coordinator has decided, and says now and then why none has: without, nobody would know what a node that is
+// not ready waits for.
+func (n *Node) askToRegister(
+	ctx context.Context, every time.Duration, req *kringv1.RegisterRequest,
+) (*kringv1.RegisterResponse, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, every)
+		resp, err := n.coordinators.Register(attempt, req)
+		late := attempt.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil || !late || kverr.CodeOf(err) != kverr.Deadline {
+			return resp, err
+		}
+		n.log.Warn("no coordinator takes this node's registration; they are asked again", "error", err)
+	}
 }
 
 // take hands a newer table to the protocol. One from before this node's registration might name it primary in an epoch
