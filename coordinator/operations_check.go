@@ -208,8 +208,7 @@ func (s *state) checkReplication(replicas, minInSync uint32) error {
 func (s *state) checkCancel(op *kringv1.Operation) error {
 	switch op.GetKind() {
 	case opJoin:
-		return kverr.Newf(kverr.Conflict, "a node that has joined gets its share: pause operation %d, or drain or remove %s", op.GetId(),
-			op.GetNodeId())
+		return kverr.Newf(kverr.Conflict, "a join is undone by a drain: kring drain %s", op.GetNodeId())
 	case opReplication:
 		return s.checkReplication(op.GetReplicasBefore(), op.GetMinInSyncBefore())
 	}

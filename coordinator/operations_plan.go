@@ -161,10 +161,29 @@ func (l *left) progress(op *kringv1.Operation) *kringv1.OperationProgress {
 	if shown.GetMessage() == "" {
 		shown.Message = l.waits(op, s)
 	}
-	// Nobody counted what a join is to move when it began, and plans change: there are never fewer than what is left.
+	if op.GetKind() == opJoin { // nobody counted what it is to move when it began; what the node has, it was given
+		held := l.heldBy(ring.NodeID(op.GetNodeId()))
+		s.copies, s.bytes = s.copies+held.copies, s.bytes+held.bytes
+	}
+	// Plans change: there are never fewer than what is left.
 	shown.CopiesTotal, shown.BytesTotal = max(shown.GetCopiesTotal(), s.copies), max(shown.GetBytesTotal(), s.bytes)
 	p.Operation = shown
 	return p
+}
+
+// heldBy is what a node has in sync. It is the table's word, so the next leader says the same.
+func (l *left) heldBy(node ring.NodeID) (held share) {
+	for i := range l.table.Partitions {
+		p := &l.table.Partitions[i]
+		if !namesNode(p.InSync, node) {
+			continue
+		}
+		held.copies++
+		if l.bytes != nil {
+			held.bytes += l.bytes(p.ID)
+		}
+	}
+	return held
 }
 
 // waits says why op does not go on, where it does not.

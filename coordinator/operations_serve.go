@@ -87,18 +87,45 @@ func (c *Coordinator) startOperation(_ context.Context, req *kringv1.StartOperat
 }
 
 // changeOperation is a person's word: a person cannot say that it is done. Only the leader comes here.
-func (c *Coordinator) changeOperation(_ context.Context, req *kringv1.ChangeOperationRequest) (*kringv1.ChangeOperationResponse, error) {
+func (c *Coordinator) changeOperation(ctx context.Context, req *kringv1.ChangeOperationRequest) (*kringv1.ChangeOperationResponse, error) {
 	if err := c.checkDeciding(); err != nil {
 		return nil, err
 	}
 	if !slices.Contains([]kringv1.OperationState{opRunning, opPaused, opCanceled}, req.GetState()) {
 		return nil, kverr.New(kverr.BadRequest, "an operation can be paused, resumed or canceled")
 	}
+	if join := c.operation(req.GetId()); req.GetState() == opCanceled && join.GetKind() == opJoin && !ended(join) {
+		return c.cancelJoin(ctx, join)
+	}
 	r, err := c.proposeRepeatable("change_operation", changeOperationTo(req.GetId(), req.GetState(), ""))
 	if err != nil {
 		return nil, err
 	}
 	return &kringv1.ChangeOperationResponse{Operation: r.operation}, nil
+}
+
+// operation is nil where there is none of that id.
+func (c *Coordinator) operation(id uint64) *kringv1.Operation {
+	all := c.machine.operations()
+	if at := slices.IndexFunc(all, func(op *kringv1.Operation) bool { return op.GetId() == id }); at >= 0 {
+		return all[at]
+	}
+	return nil
+}
+
+// cancelJoin takes a node out again that is being given its share: a drain takes the join's place, and is to be seen and waited for
+// like any other. It is refused where a drain would be. The node stays a member, without copies, as long as its process runs.
+func (c *Coordinator) cancelJoin(ctx context.Context, join *kringv1.Operation) (*kringv1.ChangeOperationResponse, error) {
+	_, err := c.startOperation(ctx, &kringv1.StartOperationRequest{
+		Operation: &kringv1.Operation{Kind: opDrain, NodeId: join.GetNodeId()}, Token: "cancel of operation " + idText(join.GetId()),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if op := c.operation(join.GetId()); op != nil {
+		return &kringv1.ChangeOperationResponse{Operation: op}, nil
+	}
+	return nil, noOperation(join.GetId())
 }
 
 func changeOperationTo(id uint64, state kringv1.OperationState, message string) *kringv1.CoordinatorCommand {

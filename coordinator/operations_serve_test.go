@@ -257,6 +257,74 @@ func TestPauseAndCancel(t *testing.T) {
 	require.InDelta(t, 12, countCopies(c.leader().coordinator.feed.table())["n2"], 1)
 }
 
+// A join that is canceled is undone by a drain, which others see and wait for.
+func TestCancelOfAJoin(t *testing.T) {
+	c := newCluster(t, 1, 3)
+	c.form(3)
+	c.serveCopies()
+	c.rebalance(&kringv1.Rebalance{Paused: true})
+	c.joined(4)
+	list, err := c.leader().operations().ListOperations(timeout(t), &kringv1.ListOperationsRequest{})
+	require.NoError(t, err)
+	join := list.GetOperations()[0].GetOperation()
+	require.Equal(t, []any{opJoin, opRunning}, []any{join.GetKind(), join.GetState()})
+	for range 2 { // said again it does no harm
+		op, err := c.change(join.GetId(), opCanceled)
+		require.NoError(t, err)
+		require.Equal(t, []any{opJoin, opCanceled}, []any{op.GetKind(), op.GetState()})
+		require.Contains(t, op.GetMessage(), "drain of n4")
+	}
+	list, err = c.leader().operations().ListOperations(timeout(t), &kringv1.ListOperationsRequest{})
+	require.NoError(t, err)
+	require.Len(t, list.GetOperations(), 2)
+	drain := list.GetOperations()[0].GetOperation()
+	require.Equal(t, []any{opDrain, "n4"}, []any{drain.GetKind(), drain.GetNodeId()})
+	c.rebalance(nil)
+	c.done(drain.GetId())
+	require.Zero(t, countCopies(c.leader().coordinator.feed.table())["n4"])
+	_, err = c.change(drain.GetId(), opCanceled)
+	code(t, kverr.Conflict, err)
+
+	// Where the others could not stand in for the node, neither is a join canceled.
+	c.rebalance(&kringv1.Rebalance{Paused: true})
+	started, err := c.start(&kringv1.StartOperationRequest{Operation: &kringv1.Operation{Kind: opUndrain, NodeId: "n4"}})
+	require.NoError(t, err)
+	c.rebalance(nil)
+	c.done(started.GetOperation().GetId())
+	c.rebalance(&kringv1.Rebalance{Paused: true})
+	c.joined(5)
+	started, err = c.start(&kringv1.StartOperationRequest{Operation: &kringv1.Operation{Kind: opReplication, Replicas: 5}})
+	require.NoError(t, err)
+	list, err = c.leader().operations().ListOperations(timeout(t), &kringv1.ListOperationsRequest{})
+	require.NoError(t, err)
+	second := list.GetOperations()[1].GetOperation()
+	require.Equal(t, []any{opJoin, "n5"}, []any{second.GetKind(), second.GetNodeId()})
+	_, err = c.change(second.GetId(), opCanceled)
+	code(t, kverr.Conflict, err)
+	require.ErrorContains(t, err, "to take n5 away 5 others must be up")
+	require.Equal(t, opRunning, c.progress(started.GetOperation().GetId()).GetOperation().GetState())
+}
+
+// How far a join is follows from the table, so that it goes on from there under the next leader.
+func TestProgressOfAJoin(t *testing.T) {
+	s := formedScribe(t)
+	held := uint32(s.state.copiesOf("n2"))
+	require.NotZero(t, held)
+	to := s.state.table.Member("n2").Replica()
+	join := &kringv1.Operation{Kind: opJoin, NodeId: "n2", State: opRunning}
+	for missing := range 3 {
+		l := &left{table: s.state.table, control: s.state.control(), bytes: func(ring.PartitionID) uint64 { return 10 }}
+		for i := range missing {
+			l.moves = append(l.moves, move{partition: ring.PartitionID(i), to: to})
+		}
+		p := l.progress(join)
+		require.EqualValues(t, missing, p.GetCopiesLeft())
+		require.EqualValues(t, 10*missing, p.GetBytesLeft())
+		require.Equal(t, held+uint32(missing), p.GetOperation().GetCopiesTotal())
+		require.EqualValues(t, 10*(held+uint32(missing)), p.GetOperation().GetBytesTotal())
+	}
+}
+
 func TestReplicationChanges(t *testing.T) {
 	c := newCluster(t, 1, 3)
 	c.form(3)

@@ -78,7 +78,7 @@ const operationHelp = `Pause, resume or cancel an operation, or wait for its end
 
 A paused operation begins no new moves; those under way go on to their end. Cancel undoes what was asked for: a node
 no longer drains, its weight, its zone or the number of copies is as before; what has moved moves back only as far as
-balance needs it.`
+balance needs it. In the place of a join that is canceled the node is drained: kring operations shows how far that is.`
 
 func newOperation() *cobra.Command {
 	cmd := &cobra.Command{
