@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/kringdb/kring/node/replica"
@@ -26,14 +28,33 @@ func (n *Node) join(ctx context.Context) error {
 	}
 	// The watcher is told of the version that the registration led to, and of those in answers to heartbeats: were it to
 	// follow a coordinator that is cut off, this node would wait for a table that never comes.
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		n.heartbeats(ctx)
-	}()
+	ctx, expel := context.WithCancelCause(ctx)
+	defer expel(nil)
+	var beside sync.WaitGroup
+	beside.Go(func() { n.heartbeats(ctx) })
+	beside.Go(func() { n.staysMember(ctx, expel) })
 	err = watcher.Run(ctx, func(t *ring.Table) { n.take(ctx, t) })
-	<-done
+	beside.Wait()
+	if expelled := context.Cause(ctx); err == nil && !errors.Is(expelled, context.Canceled) {
+		return expelled
+	}
 	return err
+}
+
+// staysMember registers again whenever a table does not name this node any more. Where it was removed, that is refused, and expel told
+// so: nothing that it has is asked for ever again. Where the coordinators were set back, it is a member again.
+func (n *Node) staysMember(ctx context.Context, expel context.CancelCauseFunc) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.unnamed:
+		}
+		if err := n.register(ctx); err != nil && ctx.Err() == nil {
+			expel(err)
+			return
+		}
+	}
 }
 
 // register is repeated until a coordinator has decided, and ends in error only if the cluster refuses this disk.
@@ -51,7 +72,9 @@ func (n *Node) register(ctx context.Context) error {
 	if err := n.cfg.Store.SetClusterID(resp.ClusterId); err != nil {
 		return fmt.Errorf("node: cluster %s: %w", resp.ClusterId, err)
 	}
-	n.minVersion = resp.TableVersion
+	n.taking.Lock()
+	n.minVersion = max(n.minVersion, resp.TableVersion)
+	n.taking.Unlock()
 	n.cluster.Store(&resp.ClusterId)
 	n.log.Info("registered", "cluster", resp.ClusterId, "table", resp.TableVersion)
 	return nil
@@ -84,6 +107,9 @@ func (n *Node) take(ctx context.Context, t *ring.Table) {
 	defer n.taking.Unlock()
 	if t.Version < n.minVersion || n.outdated(t.Version) {
 		return
+	}
+	if t.Formed() && t.Member(n.cfg.ID) == nil {
+		wake(n.unnamed)
 	}
 	changed := changedPartitions(n.table.Load(), t)
 	n.table.Store(t)

@@ -36,7 +36,7 @@ type Node struct {
 	reads, writes atomic.Uint64 // answered since the start
 
 	cluster    atomic.Pointer[string] // id of the cluster that has accepted this node; nil before
-	minVersion uint64                 // tables below it do not know this start of the node; set before the first is taken
+	minVersion uint64                 // tables below it do not know this start of the node; guarded by taking
 	table      atomic.Pointer[ring.Table]
 	heard      atomic.Pointer[heard] // nil before the first heartbeat was answered
 
@@ -55,6 +55,7 @@ type Node struct {
 	beat    chan struct{} // capacity 1: a heartbeat is due now
 	leaving atomic.Bool   // stopping in good order
 	alone   chan struct{} // capacity 1: while leaving, the coordinators said that nobody stays
+	unnamed chan struct{} // capacity 1: a table does not name this node
 	halt    sync.Once     // closes halted
 	halted  chan struct{} // stop without a word
 
@@ -88,7 +89,7 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("node", cfg.ID), pacer: newPacer(),
 		beat: make(chan struct{}, 1), halted: make(chan struct{}), drained: make(chan struct{}, 1),
-		alone:   make(chan struct{}, 1),
+		alone: make(chan struct{}, 1), unnamed: make(chan struct{}, 1),
 		closing: make(chan struct{}), parting: make(chan struct{}),
 	}
 	n.pins.log = n.log
