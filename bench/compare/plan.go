@@ -68,7 +68,8 @@ const (
 	KringREST     = "kring-rest"       // through a gateway
 	Handler       = "handler"          // net/http and chi, nothing behind
 	Etcd          = reference
-	NATS          = "nats"
+	NATS          = "nats"           // with every message synced
+	NATSDefaults  = "nats-defaults"  // as it comes
 	Redis         = "redis"          // as safe as it gets
 	RedisDefaults = "redis-defaults" // as it comes
 )
@@ -79,6 +80,7 @@ var systems = []System{
 	{Name: Redis, Peer: Redis, Steps: []string{Put64, Put256, Get64, A64, B64}},
 	{Name: RedisDefaults, Peer: Redis, Steps: []string{Put64, Get64, A64, B64}},
 	{Name: NATS, Peer: NATS, Steps: []string{Put64, Put256, Get64}},
+	{Name: NATSDefaults, Peer: NATS, Steps: []string{Put64}},
 	{Name: Kring, Steps: StepNames()},
 	{Name: KringTwo, Steps: []string{Put64}},
 	{Name: KringREST, Steps: []string{Put64, Get64}},
@@ -173,5 +175,6 @@ var goals = []Goal{
 	{"CPU of all servers, PUT, two copies", KringTwo, Redis, Put64, CPU, 1.5, Writing},
 	{"CPU of all servers, PUT", Kring, Redis, Put64, CPU, 1.5, Writing},
 	{"PUT, Go client, 64 callers", Kring, RedisDefaults, Put64, Throughput, 0, Writing},
+	{"PUT, Go client, 64 callers", Kring, NATSDefaults, Put64, Throughput, 0, Writing},
 	{"GET, Go client, 64 callers", Kring, NATS, Get64, Throughput, 0, Reading},
 }

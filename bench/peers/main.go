@@ -56,7 +56,7 @@ func open(ctx context.Context, s compare.Setup) (*compare.Running, error) {
 		return etcd.Open(ctx, s)
 	case compare.Redis, compare.RedisDefaults:
 		return redis.Open(ctx, s)
-	case compare.NATS:
+	case compare.NATS, compare.NATSDefaults:
 		return nats.Open(ctx, s)
 	}
 	return nil, fmt.Errorf("there is no peer %q", s.System)

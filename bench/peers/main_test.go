@@ -40,7 +40,7 @@ func TestPresentSaysHowToGetWhatIsMissing(t *testing.T) {
 func TestPeersAreStores(t *testing.T) {
 	dir := filepath.Join(binaries(t), "peers")
 	require.NoError(t, present(dir, compare.Peers()))
-	for _, system := range []string{compare.Etcd, compare.Redis, compare.RedisDefaults, compare.NATS} {
+	for _, system := range []string{compare.Etcd, compare.Redis, compare.RedisDefaults, compare.NATS, compare.NATSDefaults} {
 		t.Run(system, func(t *testing.T) {
 			running, err := open(t.Context(), compare.Setup{System: system, Dir: t.TempDir(), Binaries: dir})
 			require.NoError(t, err)

@@ -30,7 +30,7 @@ host: %q
 port: %s
 jetstream {
   store_dir: %q
-  sync_interval: always
+  sync_interval: %q
   max_file_store: 32GB
 }
 cluster {
@@ -40,7 +40,14 @@ cluster {
 }
 `
 
-// Open starts three servers and makes the bucket.
+// How often servers sync: before each answer, or as they do by default.
+const (
+	syncAlways  = "always"
+	syncDefault = "2m"
+)
+
+// Open starts three servers and makes the bucket; every message is synced (compare.NATS), or none before its acknowledgement
+// (compare.NATSDefaults).
 func Open(ctx context.Context, s compare.Setup) (running *compare.Running, err error) {
 	addresses, err := process.Addresses(2 * servers)
 	if err != nil {
@@ -67,11 +74,11 @@ func Open(ctx context.Context, s compare.Setup) (running *compare.Running, err e
 	if err != nil {
 		return nil, err
 	}
-	store := &store{connection: connection, servers: clients}
+	store := &store{connection: connection, servers: clients, name: s.System}
 	if err = store.create(ctx, g); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return &compare.Running{
+	running = &compare.Running{
 		Target: store, Processes: g.Processes(), Close: g.Close,
 		Info: compare.Info{
 			Title: "NATS JetStream KV", Version: connection.ConnectedServerVersion(), Servers: "3 servers, a bucket with 3 replicas in files, history 1",
@@ -80,7 +87,12 @@ func Open(ctx context.Context, s compare.Setup) (running *compare.Running, err e
 				Copies: servers, Acknowledged: 2, Synced: 2, Sync: "sync_interval: always, a majority before the answer", Reads: compare.AnyCopy,
 			},
 		},
-	}, nil
+	}
+	if s.System == compare.NATSDefaults {
+		g := &running.Info.Guarantee
+		g.Synced, g.Sync = 0, "sync_interval: 2m, a majority has it in memory before the answer"
+	}
+	return running, nil
 }
 
 func start(g *process.Group, s compare.Setup, i int, listen string, cluster []string) error {
@@ -95,7 +107,11 @@ func start(g *process.Group, s compare.Setup, i int, listen string, cluster []st
 			routes = append(routes, fmt.Sprintf("%q", "nats://"+r))
 		}
 	}
-	text := fmt.Sprintf(configuration, name, host, port, filepath.Join(s.Dir, name), cluster[i], strings.Join(routes, ", "))
+	interval := syncAlways
+	if s.System == compare.NATSDefaults {
+		interval = syncDefault
+	}
+	text := fmt.Sprintf(configuration, name, host, port, filepath.Join(s.Dir, name), interval, cluster[i], strings.Join(routes, ", "))
 	file := filepath.Join(s.Dir, name+".conf")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
@@ -107,6 +123,7 @@ type store struct {
 	target.ReadWrite
 	connection *nats.Conn
 	servers    []string
+	name       string
 	kv         jetstream.KeyValue
 }
 
@@ -148,7 +165,7 @@ func (t *store) create(ctx context.Context, g *process.Group) error {
 
 // Describe implements bench.Target.
 func (t *store) Describe() bench.Description {
-	return bench.Description{Name: compare.NATS, Endpoints: t.servers}
+	return bench.Description{Name: t.name, Endpoints: t.servers}
 }
 
 // Get implements bench.Target; whichever replica the servers choose answers.
