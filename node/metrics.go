@@ -196,6 +196,8 @@ func (n *Node) gauges() []prometheus.Collector {
 		stat("kring_node_data_bytes", "Bytes of data on disk.", func(s store.Stats) float64 { return float64(s.DataBytes) }),
 		stat("kring_node_log_records", "Records appended to the log since the start.", func(s store.Stats) float64 { return float64(s.Records) }),
 		stat("kring_node_log_syncs", "Syncs of the log since the start.", func(s store.Stats) float64 { return float64(s.Syncs) }),
+		stat("kring_node_cache_hits", "Reads whose value was kept from an earlier one.", func(s store.Stats) float64 { return float64(s.CacheHits) }),
+		stat("kring_node_cache_misses", "Reads that looked in the data.", func(s store.Stats) float64 { return float64(s.CacheMisses) }),
 		stat("kring_node_log_sync_p99_milliseconds", "99th percentile of recent syncs.", func(s store.Stats) float64 { return s.SyncP99 }),
 	}
 }

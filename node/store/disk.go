@@ -61,6 +61,7 @@ type disk struct {
 	// applying is held shared from a batch's commit until `applied` says so, and alone by whoever needs both to agree.
 	applying sync.RWMutex
 	scratch  sync.Pool // *[]byte
+	values   values
 
 	mu         sync.Mutex
 	onSynced   func(Position, error)
@@ -93,6 +94,7 @@ func New(dir string, options Options) (_ Store, err error) {
 	d := &disk{options: options.withDefaults(), dir: dir, snapshots: make(map[*diskSnapshot]struct{}), installs: make(map[*diskInstall]struct{})}
 	d.scratch.New = func() any { return new([]byte) }
 	d.flusher.init()
+	d.values.init(d.options.ValueCacheBytes)
 	fs := d.options.FS
 	if err := makeDir(fs, dir); err != nil {
 		return nil, fmt.Errorf("store: %w", err)

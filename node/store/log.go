@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/kringdb/kring/node/entry"
+	"github.com/kringdb/kring/node/store/internal/aio"
 	"github.com/kringdb/kring/ring"
 )
 
@@ -80,8 +82,9 @@ type log struct {
 	number   uint64     // highest number given out
 
 	// Only the log's goroutine uses these.
-	offset     int64 // in the last segment: where the next frame goes
-	syncedTo   int64 // in the last segment
+	offset     int64       // in the last segment: where the next frame goes
+	syncedTo   int64       // in the last segment
+	syncer     *aio.Syncer // nil: syncs block a thread
 	askedReady bool
 }
 
@@ -147,6 +150,14 @@ func (l *log) start() {
 func (l *log) run() {
 	defer l.done.Done()
 	defer close(l.stop)
+	if syncer, err := aio.New(); err == nil {
+		l.syncer = syncer
+		defer func() {
+			if err := syncer.Close(); err != nil {
+				l.fail(err)
+			}
+		}()
+	}
 	for range l.wake {
 		for {
 			// Whoever is about to append joins this batch instead of paying for a sync of its own.
@@ -223,12 +234,25 @@ func (l *log) sync(seg *segment) error {
 		return nil
 	}
 	begun := time.Now()
-	if err := seg.file.SyncData(); err != nil {
+	if err := l.syncData(seg.file); err != nil {
 		return fmt.Errorf("store: sync %s: %w", seg.name, err)
 	}
 	l.latency.add(time.Since(begun))
 	l.syncedTo = l.offset
 	return nil
+}
+
+// syncData makes what was written to f durable, without holding one of the runtime's processors where the system can: see package aio.
+func (l *log) syncData(f vfs.File) error {
+	fd := f.Fd()
+	if l.syncer == nil || fd == vfs.InvalidFd { // the file system is no plain one
+		return f.SyncData()
+	}
+	err := l.syncer.SyncData(fd)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return f.SyncData()
+	}
+	return err
 }
 
 // finish takes note that frames are durable and returns the position to report, if it is news.

@@ -138,6 +138,7 @@ func (d *disk) Apply(batch []Applied) error {
 	if err := b.Close(); err != nil {
 		return dataError(err)
 	}
+	d.values.applied(batch, d.generation)
 	d.noteApplied(batch, bytes)
 	return nil
 }
@@ -182,9 +183,17 @@ func (d *disk) get(p ring.PartitionID, key []byte, wantValue bool) (v Value, len
 
 // lookup is get within enter.
 func (d *disk) lookup(p ring.PartitionID, key []byte, wantValue bool) (v Value, length int, ok bool, err error) {
+	generation := d.generation(p)
+	v, ok, miss := d.values.get(p, generation, key)
+	if ok {
+		if length = len(v.Value); !wantValue {
+			v.Value = nil
+		}
+		return v, length, true, nil
+	}
 	scratch := d.scratch.Get().(*[]byte)
 	defer d.scratch.Put(scratch)
-	*scratch = appendDataKey((*scratch)[:0], p, d.generation(p), key)
+	*scratch = appendDataKey((*scratch)[:0], p, generation, key)
 	b, closer, err := d.db.Get(*scratch)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return Value{}, 0, false, nil
@@ -194,7 +203,7 @@ func (d *disk) lookup(p ring.PartitionID, key []byte, wantValue bool) (v Value, 
 	}
 	if err = decodeValue(*scratch, b, &v); err == nil {
 		length = len(v.Value)
-		if wantValue {
+		if wantValue || length <= maxCachedValue {
 			v.Value = cloneBytes(v.Value)
 		} else {
 			v.Value = nil
@@ -205,6 +214,10 @@ func (d *disk) lookup(p ring.PartitionID, key []byte, wantValue bool) (v Value, 
 	}
 	if err != nil {
 		return Value{}, 0, false, d.distrust(fmt.Errorf("partition %d: %w; %s", p, err, corruptAdvice))
+	}
+	d.values.fill(p, miss, &v)
+	if !wantValue {
+		v.Value = nil
 	}
 	return v, length, true, nil
 }
@@ -242,6 +255,7 @@ func (d *disk) Stats() Stats {
 	}
 	l.mu.Unlock()
 	s.SyncP99 = l.latency.p99()
+	s.CacheHits, s.CacheMisses = d.values.hits.Load(), d.values.misses.Load()
 	s.FreeBytes = d.space.freeBytes()
 	if d.enter() == nil {
 		s.DataBytes = d.db.Metrics().DiskSpaceUsage()

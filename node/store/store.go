@@ -82,15 +82,17 @@ type Copy struct {
 
 // Stats are levels and counts since Open.
 type Stats struct {
-	LogBytes  uint64 // in segment files
-	DataBytes uint64 // in Pebble
-	Syncs     uint64
-	Records   uint64  // appended
-	SyncP99   float64 // milliseconds, over a recent window
-	Appended  Position
-	Synced    Position
-	Unsynced  uint64 // bytes appended and not yet synced
-	FreeBytes uint64 // on the disk, at most a second ago; 0 if not known
+	LogBytes    uint64 // in segment files
+	DataBytes   uint64 // in Pebble
+	Syncs       uint64
+	Records     uint64  // appended
+	CacheHits   uint64  // reads that found their value kept
+	CacheMisses uint64  // reads that looked in the data
+	SyncP99     float64 // milliseconds, over a recent window
+	Appended    Position
+	Synced      Position
+	Unsynced    uint64 // bytes appended and not yet synced
+	FreeBytes   uint64 // on the disk, at most a second ago; 0 if not known
 }
 
 // Store is a node's disk. All methods may be called at the same time, but Append calls must be ordered by the caller
@@ -132,7 +134,8 @@ type Store interface {
 	// one that does not follow what is applied, or that the log does not hold, is a defect and panics. Not durable
 	// until the store's own flush; the log covers what is not flushed.
 	Apply(batch []Applied) error
-	// Get returns the applied state of key; false if absent. The result shares nothing with the store.
+	// Get returns the applied state of key; false if absent. What it holds is shared with others that
+	// read the same, and must not be modified.
 	Get(p ring.PartitionID, key []byte) (Value, bool, error)
 	// Head is Get without the value (Value.Value is nil) and its length.
 	Head(p ring.PartitionID, key []byte) (Value, int, bool, error)
