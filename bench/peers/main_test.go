@@ -87,7 +87,8 @@ func TestCompare(t *testing.T) {
 			require.Len(t, step.Figures, 2, "%s %s", s.Name, step.Name)
 			for _, f := range step.Figures {
 				assert.Zero(t, f.Failed, "%s %s", s.Name, step.Name)
-				assert.Positive(t, f.Throughput, "%s %s", s.Name, step.Name)
+				// Not its throughput: where a disk syncs slowly no operation may end within so short a step.
+				assert.Positive(t, f.P99, "%s %s", s.Name, step.Name)
 			}
 		}
 	}
