@@ -204,8 +204,29 @@ func TestHealth(t *testing.T) {
 			down: true, at: 10000, failed: none, suspect: none,
 		},
 		"the leader itself was stopped for a while": {
-			happens: func(t *testing.T, h *heartbeats) { beats(t, h, 0, 2000, nil, 1, 2, 3, 4); h.lead(after(10000)) },
-			gossip:  gossipDead, at: 10400, failed: none, suspect: []string{"n1", "n2", "n3", "n4"},
+			happens: func(t *testing.T, h *heartbeats) {
+				beats(t, h, 0, 2000, nil, 1, 2, 3, 4)
+				h.kept(after(2100), after(10000))
+			},
+			gossip: gossipDead, at: 10400, failed: none, suspect: []string{"n1", "n2", "n3", "n4"},
+		},
+		"the leader was kept from listening for a moment": {
+			happens: func(t *testing.T, h *heartbeats) {
+				beats(t, h, 0, 2000, nil, 1, 2, 3, 4)
+				h.kept(after(2100), after(2600))
+			},
+			gossip: gossipDead, at: 2700, failed: none, suspect: none,
+		},
+		"the leader is kept from listening again and again": { // and a death is found all the same
+			happens: func(t *testing.T, h *heartbeats) {
+				beats(t, h, 0, 0, nil, 1)
+				for at := 0; at < 4000; at += 800 {
+					beats(t, h, at, at+200, nil, 2, 3, 4)
+					h.kept(after(at+200), after(at+600))
+				}
+				beats(t, h, 4000, 4000, nil, 2, 3, 4)
+			},
+			gossip: gossipDead, at: 4000, failed: n1, suspect: none,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

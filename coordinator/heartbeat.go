@@ -24,7 +24,8 @@ type heartbeats struct {
 	minDiskFree            uint64 // bytes
 
 	mu       sync.Mutex
-	since    time.Time // this coordinator has listened without a pause since; zero: it does not lead
+	since    time.Time     // this coordinator has listened since; zero: it does not lead
+	deaf     time.Duration // so long, in all, it was kept from listening: what it took for a silence then may have been its own
 	nodes    map[ring.NodeID]beat
 	gateways map[string]gatewayBeat
 }
@@ -32,6 +33,7 @@ type heartbeats struct {
 // beat is the newest heartbeat of a node.
 type beat struct {
 	at           time.Time
+	deaf         time.Duration // of the listener, when this came
 	boot         uint64
 	load         *kringv1.Load // nil: registered, and nothing since
 	tableVersion uint64
@@ -57,12 +59,32 @@ func newHeartbeats(silentAfter, hungAfter time.Duration, minDiskFree uint64) *he
 	}
 }
 
-// lead begins to listen anew: at an election, and after this process itself was stopped for a while and may have missed
-// what was sent.
+// lead begins to listen anew: at an election.
 func (h *heartbeats) lead(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.since = now
+	h.since, h.deaf = now, 0
+	for id, b := range h.nodes { // that registered before
+		b.deaf = 0
+		h.nodes[id] = b
+	}
+}
+
+// kept says that this process could not look around between last and now: it was stopped, or its machine is too busy. That time is
+// held against nobody. Silences go on from where they stood, since on a busy machine it may happen again and again, and who is dead must
+// be found all the same. Only after a pause so long that nodes may have turned to others meanwhile does it begin to listen anew.
+func (h *heartbeats) kept(last, now time.Time) {
+	pause := now.Sub(last)
+	if pause <= stallAfter {
+		return
+	}
+	if pause > h.silentAfter {
+		h.lead(now)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deaf += pause
 }
 
 // follow forgets everything.
@@ -127,7 +149,7 @@ func (h *heartbeats) heard(req *kringv1.HeartbeatRequest, now time.Time) error {
 		return h.heardGateway(req.GetId(), req.GetAddress(), now)
 	}
 	b := beat{
-		at: now, boot: req.GetBootCount(), load: req.GetLoad(), tableVersion: req.GetTableVersion(),
+		at: now, deaf: h.deaf, boot: req.GetBootCount(), load: req.GetLoad(), tableVersion: req.GetTableVersion(),
 		diskProgress: req.GetDiskProgress(), leaving: req.GetLeaving(),
 	}
 	if req.GetUnixNanos() != 0 {
@@ -195,21 +217,21 @@ func (h *heartbeats) registered(m *kringv1.Member, gatewayHTTP string, now time.
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if old, ok := h.nodes[ring.NodeID(m.GetNodeId())]; !ok || old.boot != m.GetBootCount() {
-		h.nodes[ring.NodeID(m.GetNodeId())] = beat{at: now, boot: m.GetBootCount()}
+		h.nodes[ring.NodeID(m.GetNodeId())] = beat{at: now, deaf: h.deaf, boot: m.GetBootCount()}
 	}
 	if gatewayHTTP != "" && len(h.gateways) < maxGateways {
 		h.gateways[m.GetNodeId()] = gatewayBeat{now, gatewayHTTP}
 	}
 }
 
-// silence is how long nothing has come from the node, counted from when this coordinator began to listen at the latest: it
-// is what may be held against the node.
+// silence is how long nothing has come from the node, counted from when this coordinator began to listen at the latest, without the
+// time in which it was deaf: it is what may be held against the node.
 func (h *heartbeats) silence(m *ring.Member, now time.Time) time.Duration {
-	from := h.since
+	from, deaf := h.since, h.deaf
 	if b, ok := h.nodes[m.Node]; ok && b.boot == m.Boot && b.at.After(from) {
-		from = b.at
+		from, deaf = b.at, h.deaf-b.deaf
 	}
-	return now.Sub(from)
+	return max(now.Sub(from)-deaf, 0)
 }
 
 // heardWithin reports whether something has come from the node's present start not longer ago than d: it is what speaks

@@ -18,7 +18,7 @@ import (
 
 const (
 	leadEvery      = 100 * time.Millisecond // the leader looks around
-	stallAfter     = 3 * leadEvery          // a look that comes so late means that this process was stopped
+	stallAfter     = 3 * leadEvery          // a look that comes so late means that this process was stopped, or starved
 	barrierTimeout = 10 * time.Second
 	clusterIDBytes = 16
 )
@@ -89,9 +89,7 @@ func (c *Coordinator) lead(ctx context.Context) {
 	defer ticker.Stop()
 	for last := time.Now(); ; {
 		now := time.Now()
-		if now.Sub(last) > stallAfter {
-			c.beats.lead(now)
-		}
+		c.beats.kept(last, now)
 		c.lookAround(ctx, now)
 		last = time.Now()
 		_, changed := c.feed.wait()
