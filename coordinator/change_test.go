@@ -173,6 +173,17 @@ func TestSnapshotOfAnOlderRelease(t *testing.T) {
 	require.ErrorContains(t, err, "1 of 16 partitions")
 }
 
+func TestHeartbeatThroughAFollowerNamesTheLeadersAddress(t *testing.T) {
+	c := newCluster(t, 3, 2)
+	c.form(2)
+	req := beatOf(1, 1)
+	req.ClusterId = ""
+	resp, err := c.followers()[0].client().Heartbeat(timeout(t), req)
+	require.NoError(t, err)
+	require.Equal(t, c.leader().id, resp.GetLeaderId())
+	require.Equal(t, c.leader().grpc, resp.GetLeaderAddress())
+}
+
 func TestChangePartitionsThroughAFollower(t *testing.T) {
 	c := newCluster(t, 3, 3)
 	c.form(3)

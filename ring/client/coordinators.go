@@ -21,6 +21,9 @@ const (
 	seedsBackoffMax     = time.Second
 	coordinatorTry      = 2 * time.Second
 	coordinatorTryLeast = 20 * time.Millisecond
+	// leaderAgain is how long a leader that did not answer here is left to those that reach it: to try it first with every heartbeat
+	// would make each of them late.
+	leaderAgain = 10 * time.Second
 )
 
 // CoordinatorsConfig says how to reach the coordinators.
@@ -38,7 +41,9 @@ type Coordinators struct {
 
 	mu        sync.Mutex
 	conns     map[string]*seedConn
-	preferred string // asked first: it answered last, or the one before it failed
+	preferred string    // asked first: it answered last, or leads, or the one before it failed
+	unreached string    // gave no answer until a moment ago
+	again     time.Time // when unreached may be preferred for leading
 	closed    bool
 	named     uint64         // the newest version of the table that an answer named
 	watchers  []func(uint64) // told of it
@@ -80,9 +85,11 @@ func (c *Coordinators) Register(ctx context.Context, req *kringv1.RegisterReques
 	return resp, err
 }
 
-// Heartbeat reports to the leader. ctx should end before the next heartbeat is due.
+// Heartbeat reports to the leader: through any coordinator at first, and from then on at the address that the answer names, if that is
+// a seed's. ctx should end before the next heartbeat is due.
 func (c *Coordinators) Heartbeat(ctx context.Context, req *kringv1.HeartbeatRequest) (*kringv1.HeartbeatResponse, error) {
 	resp, err := failover(ctx, c, api.Heartbeat, req, nil)
+	c.preferLeader(resp.GetLeaderAddress())
 	c.name(resp.GetTableVersion())
 	return resp, err
 }
@@ -200,6 +207,7 @@ func failover[Request, Response any](
 			}
 			// Also for the next call: one that hangs would use up every short deadline.
 			c.prefer(seeds[(i+1)%len(seeds)])
+			c.noteFailure(address, err)
 			if ctx.Err() != nil {
 				break
 			}
@@ -315,4 +323,24 @@ func (c *Coordinators) prefer(address string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.preferred = address
+}
+
+// preferLeader has the leader asked first, unless it did not answer a moment ago; empty is not known.
+func (c *Coordinators) preferLeader(address string) {
+	c.mu.Lock()
+	known := address == "" || address == c.preferred || address == c.unreached && time.Now().Before(c.again)
+	c.mu.Unlock()
+	if !known && slices.Contains(c.cfg.Seeds(), address) {
+		c.prefer(address)
+	}
+}
+
+// noteFailure remembers who gave no answer. Who says that it does not lead may do so the next moment.
+func (c *Coordinators) noteFailure(address string, err error) {
+	if kverr.CodeOf(err) == kverr.NotLeader {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unreached, c.again = address, time.Now().Add(leaderAgain)
 }

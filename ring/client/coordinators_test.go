@@ -42,6 +42,36 @@ func TestAnotherCoordinatorAnswers(t *testing.T) {
 	}
 }
 
+// Heartbeats go to the leader itself, and to others while it does not answer here.
+func TestHeartbeatsGoToTheLeader(t *testing.T) {
+	follows, leads := startCoordinator(t, tableOf(1, fakeMembers...)), startCoordinator(t, tableOf(1, fakeMembers...))
+	follows.leads.Store(&leads.address)
+	leads.leads.Store(&leads.address)
+	c := coordinators(t, StaticSeeds(follows.address, leads.address))
+	next := func() string {
+		_, err := c.Heartbeat(t.Context(), &kringv1.HeartbeatRequest{})
+		require.NoError(t, err)
+		return c.order()[0]
+	}
+	require.Equal(t, leads.address, next(), "named by the other")
+	require.Equal(t, leads.address, next())
+
+	leads.refuse(kverr.New(kverr.NotLeader, "elected a moment ago"))
+	require.Equal(t, leads.address, next(), "it answers: that it does not lead yet may be over by the next")
+	leads.refuse(kverr.New(kverr.Unavailable, "cut off"))
+	require.Equal(t, follows.address, next(), "who reaches it goes on handing heartbeats on")
+	leads.refuse(nil)
+	require.Equal(t, follows.address, next(), "not tried with every heartbeat")
+	c.mu.Lock()
+	c.again = time.Now()
+	c.mu.Unlock()
+	require.Equal(t, leads.address, next(), "after a while it is")
+
+	stranger := "192.0.2.1:7100"
+	leads.leads.Store(&stranger)
+	require.Equal(t, leads.address, next(), "no seed: perhaps an address that means nothing here")
+}
+
 func TestCoordinatorsThatComeBack(t *testing.T) {
 	co := startCoordinator(t, tableOf(1, fakeMembers...))
 	co.refuse(kverr.New(kverr.NotLeader, "electing"))

@@ -149,8 +149,9 @@ type fakeCoordinator struct {
 	changed chan struct{}
 	// leaderless ends streams after the table, and has GetCluster name no leader.
 	leaderless atomic.Bool
-	refusal    error // Locate, Register and the like answer with this if set
-	keep       bool  // refusal does not concern streams that are open
+	leads      atomic.Pointer[string] // address that answers to heartbeats name; nil: no heartbeat is answered
+	refusal    error                  // Locate, Register and the like answer with this if set
+	keep       bool                   // refusal does not concern streams that are open
 }
 
 func startCoordinator(t testing.TB, table *ring.Table) *fakeCoordinator {
@@ -296,6 +297,17 @@ func (c *fakeCoordinator) GetCluster(context.Context, *kringv1.GetClusterRequest
 		TableVersion: table.Version, Formed: table.Formed(), WaitingFor: "2 more nodes",
 		Coordinators: []*kringv1.CoordinatorInfo{{Id: c.address, Leader: !c.leaderless.Load()}},
 	}, nil
+}
+
+func (c *fakeCoordinator) Heartbeat(context.Context, *kringv1.HeartbeatRequest) (*kringv1.HeartbeatResponse, error) {
+	leads := c.leads.Load()
+	if leads == nil {
+		return nil, kverr.ToGRPC(kverr.New(kverr.Internal, "not of this fake"))
+	}
+	if _, _, refusal := c.now(); refusal != nil {
+		return nil, kverr.ToGRPC(refusal)
+	}
+	return &kringv1.HeartbeatResponse{LeaderAddress: *leads}, nil
 }
 
 // tableOf lays out 16 partitions in turn over nodes, one copy each.

@@ -551,8 +551,10 @@ type HeartbeatResponse struct {
 	Handovers      []*Handover            `protobuf:"bytes,4,rep,name=handovers,proto3" json:"handovers,omitempty"`                                  // nodes: leads to be given away now, a few at a time
 	NobodyStays    bool                   `protobuf:"varint,5,opt,name=nobody_stays,json=nobodyStays,proto3" json:"nobody_stays,omitempty"`          // nodes that are leaving: so does every other that is not silent, and nothing can be handed over
 	TransferLimits *TransferLimits        `protobuf:"bytes,20,opt,name=transfer_limits,json=transferLimits,proto3" json:"transfer_limits,omitempty"` // nodes: in force until the next answer; absent: as before
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// gRPC address of leader_id, where heartbeats are best sent: another coordinator hands each on. Empty: not known.
+	LeaderAddress string `protobuf:"bytes,21,opt,name=leader_address,json=leaderAddress,proto3" json:"leader_address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatResponse) Reset() {
@@ -625,6 +627,13 @@ func (x *HeartbeatResponse) GetTransferLimits() *TransferLimits {
 		return x.TransferLimits
 	}
 	return nil
+}
+
+func (x *HeartbeatResponse) GetLeaderAddress() string {
+	if x != nil {
+		return x.LeaderAddress
+	}
+	return ""
 }
 
 // TransferLimits bound what a node sends to joiners.
@@ -2171,7 +2180,7 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"\x0fsync_p99_millis\x18\b \x01(\x01R\rsyncP99Millis\x12&\n" +
 	"\x0fdisk_free_bytes\x18\t \x01(\x04R\rdiskFreeBytes\x12\x1b\n" +
 	"\tdisk_full\x18\n" +
-	" \x01(\bR\bdiskFull\"\x8c\x02\n" +
+	" \x01(\bR\bdiskFull\"\xb3\x02\n" +
 	"\x11HeartbeatResponse\x12#\n" +
 	"\rtable_version\x18\x01 \x01(\x04R\ftableVersion\x12\x1b\n" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x1d\n" +
@@ -2179,7 +2188,8 @@ const file_kring_v1_coordinator_proto_rawDesc = "" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x120\n" +
 	"\thandovers\x18\x04 \x03(\v2\x12.kring.v1.HandoverR\thandovers\x12!\n" +
 	"\fnobody_stays\x18\x05 \x01(\bR\vnobodyStays\x12A\n" +
-	"\x0ftransfer_limits\x18\x14 \x01(\v2\x18.kring.v1.TransferLimitsR\x0etransferLimits\"\xa9\x01\n" +
+	"\x0ftransfer_limits\x18\x14 \x01(\v2\x18.kring.v1.TransferLimitsR\x0etransferLimits\x12%\n" +
+	"\x0eleader_address\x18\x15 \x01(\tR\rleaderAddress\"\xa9\x01\n" +
 	"\x0eTransferLimits\x12(\n" +
 	"\x10bytes_per_second\x18\x01 \x01(\x04R\x0ebytesPerSecond\x125\n" +
 	"\x17repair_bytes_per_second\x18\x02 \x01(\x04R\x14repairBytesPerSecond\x12\x1c\n" +
