@@ -32,6 +32,7 @@ type scaleCluster struct {
 	size      scaleSize
 	processes []*process
 	children  map[string]*exec.Cmd // by coordinator
+	specs     map[string]string    // what a child is told, by coordinator
 	profiles  map[string]string
 	swarm     *swarm
 }
@@ -58,7 +59,12 @@ func TestScale(t *testing.T) {
 	c.killNodes("one node dies", "n0003")
 	c.repair("its copies are made anew, OutAfter included")
 	c.join("one node joins")
-	c.killLeader("the leader dies", "n0004")
+	c.killLeader("the leader dies")
+	if size.full {
+		c.killLeader("the next leader dies")
+		c.killLeader("and the next")
+	}
+	c.killLeader("the leader dies and a node with it", "n0004")
 	if size.full {
 		c.repair("after it, OutAfter included")
 		c.killNodes("some nodes of a zone die", c.ofZone(0, 10)...)
@@ -81,7 +87,7 @@ func (c *scaleCluster) ofZone(zone, most int) []ring.NodeID {
 
 func startScale(t *testing.T, size scaleSize) *scaleCluster {
 	t.Helper()
-	c := &scaleCluster{t: t, size: size, children: map[string]*exec.Cmd{}, profiles: map[string]string{}}
+	c := &scaleCluster{t: t, size: size, children: map[string]*exec.Cmd{}, specs: map[string]string{}, profiles: map[string]string{}}
 	small := prepareCluster(t, 3, 1)
 	c.processes = small.processes
 	var seeds []string
@@ -95,13 +101,8 @@ func startScale(t *testing.T, size scaleSize) *scaleCluster {
 		}
 		encoded, err := json.Marshal(child{p.id, p.dir, p.grpc, p.raft, p.gossip, p.join, s})
 		require.NoError(t, err)
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childVariable+"="+string(encoded))
-		cmd.Stderr = os.Stderr
-		_, err = cmd.StdinPipe() // closed by Wait, or by our own end
-		require.NoError(t, err)
-		require.NoError(t, cmd.Start())
-		c.children[p.id], c.profiles[p.id] = cmd, s.Profile
+		c.specs[p.id], c.profiles[p.id] = string(encoded), s.Profile
+		c.start(p)
 		p.dial()
 		seeds = append(seeds, p.grpc)
 	}
@@ -112,6 +113,17 @@ func startScale(t *testing.T, size scaleSize) *scaleCluster {
 	})
 	c.swarm = newSwarm(t, size, seeds)
 	return c
+}
+
+// start starts a coordinator, perhaps again.
+func (c *scaleCluster) start(p *process) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childVariable+"="+c.specs[p.id])
+	cmd.Stderr = os.Stderr
+	_, err := cmd.StdinPipe() // closed by Wait, or by our own end
+	require.NoError(c.t, err)
+	require.NoError(c.t, cmd.Start())
+	c.children[p.id] = cmd
 }
 
 func (c *scaleCluster) kill(id string) {
@@ -318,7 +330,8 @@ func (c *scaleCluster) failedOver(started time.Time, leads int, ids []ring.NodeI
 	first := c.swarm.until("a failover begins", func(t *ring.Table) bool { l, _ := getsAlong(t, ids); return l < leads || leads == 0 })
 	c.swarm.until("a failover ends", func(t *ring.Table) bool { l, n := getsAlong(t, ids); return l == 0 && n == 0 })
 	all := time.Since(started)
-	c.log("    first lead given to another after %s, all after %s", first.Round(time.Millisecond), all.Round(time.Millisecond))
+	c.swarm.holdEverywhere(c.swarm.table.Load().Version)
+	c.log("    first lead given to another after %s, all after %s, and every node had that after %s", ms(first), ms(all), ms(time.Since(started)))
 	limit := testDeadline
 	if c.size.full && !c.size.patient {
 		limit = 5 * time.Second

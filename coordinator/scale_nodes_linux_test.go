@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -22,14 +23,18 @@ const (
 	// catchUpLeast to catchUpMost is how long a simulated joiner takes.
 	catchUpLeast, catchUpMost = 200 * time.Millisecond, 2 * time.Second
 	actEvery                  = 20 * time.Millisecond
+	askAgain                  = 100 * time.Millisecond // for what was not decided
 )
 
-// swarm is the simulated nodes. Each has connections of its own, heartbeats and a stream of the table, as a real node has; what a
-// real node would ask for, because copies join or leads are to be handed over, its loop asks for. It has no data.
+// swarm is the simulated nodes. Each has connections of its own for heartbeats and a stream of the table, as a real node has; what a
+// real node would ask for, because copies join or leads are to be handed over, its loop asks for, over one connection for all. It has
+// no data.
 type swarm struct {
 	t     *testing.T
 	seeds []string
 	size  scaleSize
+
+	coordinators *client.Coordinators
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -48,14 +53,14 @@ type swarm struct {
 
 // simNode is one of them.
 type simNode struct {
-	swarm        *swarm
-	member       *kringv1.Member
-	clusterID    string
-	coordinators *client.Coordinators
-	ctx          context.Context
-	cancel       context.CancelFunc
-	wg           sync.WaitGroup
-	asking       sync.Mutex
+	swarm     *swarm
+	member    *kringv1.Member
+	clusterID string
+	ctx       context.Context
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	asking    sync.Mutex
+	heardBy   atomic.Pointer[string] // the leader that answered last
 
 	mu       sync.Mutex
 	silent   []string
@@ -71,6 +76,11 @@ func newSwarm(t *testing.T, size scaleSize, seeds []string) *swarm {
 	s.table.Store(&ring.Table{})
 	s.every.Store(int64(size.beat))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	var err error
+	s.coordinators, err = client.NewCoordinators(client.CoordinatorsConfig{
+		Seeds: client.StaticSeeds(seeds...), Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
 	t.Cleanup(s.stop)
 	for _, seed := range seeds {
 		s.follow(seed)
@@ -88,6 +98,9 @@ func (s *swarm) stop() {
 		n.kill()
 	}
 	s.wg.Wait()
+	if err := s.coordinators.Close(); err != nil {
+		s.t.Errorf("close: %v", err)
+	}
 }
 
 // follow keeps the newest table with a real watcher of one coordinator: what one tells late another may tell early.
@@ -147,20 +160,10 @@ func (s *swarm) until(what string, condition func(*ring.Table) bool) time.Durati
 // start registers a node.
 func (s *swarm) start(m ring.Member) *simNode {
 	n := &simNode{swarm: s, member: ringpb.FromMember(&m)}
-	seeds := slices.Clone(s.seeds)
-	rand.Shuffle(len(seeds), func(i, j int) { seeds[i], seeds[j] = seeds[j], seeds[i] })
-	var err error
-	n.coordinators, err = client.NewCoordinators(client.CoordinatorsConfig{
-		Seeds: client.StaticSeeds(seeds...), Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		s.t.Errorf("connections: %v", err)
-		return nil
-	}
 	n.ctx, n.cancel = context.WithCancel(s.ctx)
 	ctx, cancel := context.WithTimeout(n.ctx, testDeadline)
 	defer cancel()
-	resp, err := n.coordinators.Register(ctx, &kringv1.RegisterRequest{Member: n.member})
+	resp, err := s.coordinators.Register(ctx, &kringv1.RegisterRequest{Member: n.member})
 	if err != nil {
 		s.t.Errorf("registration: %v", err)
 	}
@@ -175,11 +178,8 @@ func (s *swarm) start(m ring.Member) *simNode {
 func (n *simNode) kill() {
 	n.cancel()
 	n.wg.Wait()
-	n.asking.Lock()
+	n.asking.Lock() // what it has asked for is answered
 	defer n.asking.Unlock()
-	if err := n.coordinators.Close(); err != nil {
-		n.swarm.t.Errorf("close: %v", err)
-	}
 }
 
 func (s *swarm) kill(ids ...ring.NodeID) {
@@ -189,29 +189,6 @@ func (s *swarm) kill(ids ...ring.NodeID) {
 		delete(s.nodes, id)
 		s.mu.Unlock()
 		n.kill()
-	}
-}
-
-func (n *simNode) beat() {
-	timer := time.NewTimer(rand.N(time.Duration(n.swarm.every.Load())))
-	defer timer.Stop()
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-timer.C:
-		}
-		every := time.Duration(n.swarm.every.Load())
-		timer.Reset(every)
-		ctx, cancel := context.WithTimeout(n.ctx, max(every, time.Second))
-		resp, err := n.coordinators.Heartbeat(ctx, n.pulse())
-		cancel()
-		if err == nil {
-			n.swarm.beats.Add(1)
-			n.handOver(resp.GetHandovers())
-		} else if n.ctx.Err() == nil {
-			n.swarm.missed.Add(1)
-		}
 	}
 }
 
@@ -267,7 +244,7 @@ func (n *simNode) ask(changes []*kringv1.ChangePartitionsRequest_Change) {
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, 5*time.Second)
 	defer cancel()
-	_, err := n.coordinators.ChangePartitions(ctx, &kringv1.ChangePartitionsRequest{
+	_, err := n.swarm.coordinators.ChangePartitions(ctx, &kringv1.ChangePartitionsRequest{
 		ClusterId: n.clusterID, AskedBy: ringpb.FromReplica(n.replica()), Changes: changes,
 	})
 	if err != nil && n.ctx.Err() == nil {
@@ -280,6 +257,7 @@ func (s *swarm) act() {
 	ticker := time.NewTicker(actEvery)
 	defer ticker.Stop()
 	var version uint64
+	living, next := 0, time.Time{}
 	for {
 		select {
 		case <-s.ctx.Done():
@@ -293,11 +271,20 @@ func (s *swarm) act() {
 			nodes[id] = n
 		}
 		s.mu.Unlock()
-		if len(s.due) == 0 && t.Version == version && len(nodes) >= len(t.Members) {
+		if t.Version == version && len(nodes) == living && (len(s.due) == 0 || time.Now().Before(next)) {
 			continue
 		}
-		version = t.Version
+		version, living = t.Version, len(nodes)
 		s.look(t, nodes)
+		next = time.Now().Add(catchUpMost)
+		for _, at := range s.due {
+			if at.Before(next) {
+				next = at
+			}
+		}
+		if again := time.Now().Add(askAgain); next.Before(again) {
+			next = again
+		}
 	}
 }
 
@@ -352,17 +339,29 @@ func (s *swarm) look(t *ring.Table, nodes map[ring.NodeID]*simNode) {
 
 // noticeSilent: whoever shares p with a node that is gone finds its connection refused.
 func (s *swarm) noticeSilent(p *ring.Partition, nodes map[ring.NodeID]*simNode, silent map[*simNode]map[string]bool) {
-	all := slices.Concat(p.InSync, p.Joining)
-	for _, gone := range all {
+	for gone := range replicasOf(p) {
 		if nodes[gone.Node] != nil {
 			continue
 		}
-		for _, r := range all {
+		for r := range replicasOf(p) {
 			if n := nodes[r.Node]; n != nil {
 				if silent[n] == nil {
 					silent[n] = map[string]bool{}
 				}
 				silent[n][string(gone.Node)] = true
+			}
+		}
+	}
+}
+
+// replicasOf goes over all copies.
+func replicasOf(p *ring.Partition) iter.Seq[ring.Replica] {
+	return func(yield func(ring.Replica) bool) {
+		for _, set := range [2][]ring.Replica{p.InSync, p.Joining} {
+			for _, r := range set {
+				if !yield(r) {
+					return
+				}
 			}
 		}
 	}

@@ -5,11 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"github.com/kringdb/kring/proto/codec"
 	kringv1 "github.com/kringdb/kring/proto/kring/v1"
 )
 
@@ -31,27 +28,23 @@ func (n *simNode) watch() {
 }
 
 func (n *simNode) watchOne(seed string) {
-	conn, err := grpc.NewClient("passthrough:///"+seed, append(codec.DialOptions(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))...)
-	if err != nil {
-		n.swarm.t.Errorf("connection: %v", err)
-		return
-	}
-	defer func() {
-		if err := conn.Close(); err != nil {
-			n.swarm.t.Errorf("close: %v", err)
-		}
-	}()
-	stream, err := conn.NewStream(n.ctx, &grpc.StreamDesc{ServerStreams: true}, kringv1.CoordinatorService_WatchRing_FullMethodName)
+	w, err := n.dial(seed)
 	if err != nil {
 		return
 	}
-	if stream.SendMsg(&kringv1.WatchRingRequest{ClusterId: n.clusterID, FromVersion: n.version.Load()}) != nil || stream.CloseSend() != nil {
+	defer func() { _ = w.Close() }() // at its end it may be closed already
+	req := &kringv1.WatchRingRequest{ClusterId: n.clusterID, FromVersion: n.version.Load()}
+	if err := w.send(kringv1.CoordinatorService_WatchRing_FullMethodName, req); err != nil {
 		return
 	}
 	for {
-		var f rawFrame
-		if err := stream.RecvMsg(&f); err != nil {
+		b, err := w.next()
+		if err != nil {
+			return
+		}
+		f, err := frameIn(b)
+		if err != nil {
+			n.swarm.t.Errorf("frame: %v", err)
 			return
 		}
 		n.version.Store(max(n.version.Load(), f.version))
@@ -73,25 +66,24 @@ type rawFrame struct {
 	version uint64
 }
 
-// UnmarshalVTUnsafe is the codec's.
-func (f *rawFrame) UnmarshalVTUnsafe(b []byte) error {
+func frameIn(b []byte) (f rawFrame, err error) {
 	const tableField, changeField = 1, 2
 	f.size = len(b)
 	for len(b) > 0 {
 		field, kind, used := protowire.ConsumeTag(b)
 		if used < 0 {
-			return protowire.ParseError(used)
+			return f, protowire.ParseError(used)
 		}
 		b = b[used:]
 		if used = protowire.ConsumeFieldValue(field, kind, b); used < 0 {
-			return protowire.ParseError(used)
+			return f, protowire.ParseError(used)
 		}
 		if inner, n := protowire.ConsumeBytes(b); n > 0 && (field == tableField || field == changeField) {
 			f.version = versionIn(inner, field) // a table's version is its first field, a change's is its second
 		}
 		b = b[used:]
 	}
-	return nil
+	return f, nil
 }
 
 func versionIn(b []byte, wanted protowire.Number) uint64 {
