@@ -8,4 +8,5 @@ import "time"
 const (
 	testRaftTimeout = 3 * time.Second
 	testsAtOnce     = "2"
+	raceFactor      = 10 // how much longer than without the detector everything takes
 )

@@ -184,6 +184,35 @@ func TestScalePlans(t *testing.T) {
 	}
 }
 
+// TestScalePlanAfterMany measures a plan for what a leader may find that has just been elected: many nodes have come back empty, and
+// many others are not heard of yet, so that they are given nothing. A search for room took half a minute then, with every look.
+func TestScalePlanAfterMany(t *testing.T) {
+	s := scaleSize{nodes: 700, partitions: 16384, zones: 10}
+	table := s.table(t)
+	for i := s.nodes; i < 1000; i++ {
+		table = table.WithMember(table.Version+1, s.node(i))
+	}
+	preferred, err := table.PreferredOwners()
+	require.NoError(t, err)
+	options := ring.PlanOptions{Preferred: preferred}
+	for i := range 300 {
+		options.Closed = append(options.Closed, s.node(i*7%1000).Node)
+	}
+	var target *ring.Target
+	cost := leastOf(1, func() { target, err = ring.Plan(table, options) })
+	require.NoError(t, err)
+	copies, most := 0, 0
+	for i := range target.Nodes {
+		if copies += target.Nodes[i].Copies; target.Nodes[i].Node >= s.node(s.nodes).Node {
+			most = max(most, target.Nodes[i].Copies)
+		}
+	}
+	require.Equal(t, 3*s.partitions, copies)
+	require.Positive(t, most, "nothing for those that came back")
+	t.Log(cost.row("300 nodes are back and 300 not heard of", "", ""))
+	require.Less(t, cost.cpu, 5*scaleGoal*raceFactor)
+}
+
 // cost is what something took.
 type cost struct {
 	wall, cpu      time.Duration

@@ -156,7 +156,10 @@ func (p *plan) fillNode(node int32) {
 			candidates = append(candidates, candidate{part, p.cost(part, node)})
 		}
 	}
-	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.cost, b.cost) })
+	// The partitions' order stands between equals, and not a stable sort, which takes five times as long.
+	slices.SortFunc(candidates, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(a.part.id, b.part.id))
+	})
 	n := &p.nodes[node]
 	// Each round is content with less loaded givers, so that what is taken levels the others out. Partitions that the node
 	// prefers are worth taking from anybody who can spare them.

@@ -1,5 +1,7 @@
 package ring
 
+import "slices"
+
 // drainHigh moves copies off nodes that are above their cap: those that the plan has just added first, the ones they lead
 // last; to nodes below their share, at need to any below its cap, or over several nodes.
 func (p *plan) drainHigh() {
@@ -69,32 +71,81 @@ func (n *planNode) hasRoom(need bool) bool { return n.load < n.tight || need && 
 // stand between the two, a third node passes on another copy for the one it gets. It reports whether there is such a
 // chain.
 func (p *plan) drainOver(node int32) bool {
+	unseen, room := p.receivers(node)
+	if !room {
+		return false
+	}
+	p.indexCopies()
 	came := make([]handover, len(p.nodes)) // how the search came to a node
 	queue := []int32{node}
-	for len(queue) > 0 {
+	for len(queue) > 0 && len(unseen) > 0 {
 		at := queue[0]
 		queue = queue[1:]
-		for i := range p.partitions {
+		for _, i := range p.held[at] {
 			part := &p.partitions[i]
 			if !p.canGive(part, at) || onChain(came, at, part) {
 				continue
 			}
-			for to := range p.nodes {
-				n := &p.nodes[to]
-				if int32(to) == node || came[to].part != nil || !n.receives || part.holds(int32(to)) ||
-					!p.keepsSpread(part, at, int32(to)) {
+			left := unseen[:0]
+			for _, to := range unseen {
+				if part.holds(to) || !p.keepsSpread(part, at, to) {
+					left = append(left, to)
 					continue
 				}
 				came[to] = handover{at, part}
-				if n.hasRoom(true) {
-					p.moveAlong(int32(to), node, came)
+				if p.nodes[to].hasRoom(true) {
+					p.moveAlong(to, node, came)
 					return true
 				}
-				queue = append(queue, int32(to))
+				queue = append(queue, to)
 			}
+			unseen = left
 		}
 	}
 	return false
+}
+
+// receivers are the nodes but one that may be given copies, and whether any has room.
+func (p *plan) receivers(but int32) (nodes []int32, room bool) {
+	nodes = make([]int32, 0, len(p.nodes))
+	for i := range p.nodes {
+		if n := &p.nodes[i]; n.receives && int32(i) != but {
+			nodes = append(nodes, int32(i))
+			room = room || n.hasRoom(true)
+		}
+	}
+	return nodes, room
+}
+
+// indexCopies lists the partitions of which each node has a copy; from then on the plan keeps the lists. To look through all partitions for
+// each node that a search comes to takes seconds in a large cluster.
+func (p *plan) indexCopies() {
+	if p.held != nil {
+		return
+	}
+	p.held = make([][]int32, len(p.nodes))
+	for i := range p.nodes {
+		p.held[i] = make([]int32, 0, p.nodes[i].load+1)
+	}
+	for i := range p.partitions {
+		for _, h := range p.partitions[i].holders {
+			p.held[h.node] = append(p.held[h.node], int32(i))
+		}
+	}
+}
+
+// noteCopy keeps the lists true: node has a copy of the partition now, or no more.
+func (p *plan) noteCopy(id PartitionID, node int32, has bool) {
+	if p.held == nil {
+		return
+	}
+	at, known := slices.BinarySearch(p.held[node], int32(id))
+	switch {
+	case has && !known:
+		p.held[node] = slices.Insert(p.held[node], at, int32(id))
+	case !has && known:
+		p.held[node] = slices.Delete(p.held[node], at, at+1)
+	}
 }
 
 // canGive reports whether node holds a copy of part that may move and that it does not lead.

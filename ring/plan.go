@@ -63,7 +63,8 @@ type plan struct {
 	index      map[NodeID]int32
 	zones      int
 	partitions []planPartition
-	copies     int // of each partition: replicas, or fewer if there are not as many nodes
+	held       [][]int32 // partitions by node, in order, once a step needs it: see indexCopies
+	copies     int       // of each partition: replicas, or fewer if there are not as many nodes
 	preferred  []NodeID
 	rendezvous *rendezvous
 	initial    bool // nothing is stored yet, so copies are as good as caught up

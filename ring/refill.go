@@ -155,6 +155,7 @@ func (p *plan) inZone(part *planPartition, zone, except int32) int {
 
 func (p *plan) add(part *planPartition, node int32, why Reason) {
 	part.holders = append(part.holders, holder{node: node, data: p.initial})
+	p.noteCopy(part.id, node, true)
 	p.nodes[node].load++
 	part.because(why)
 }
@@ -185,6 +186,7 @@ func (p *plan) remove(part *planPartition, node int32, why Reason) {
 		if h.node == node {
 			part.evicted = part.evicted || h.data && !p.initial
 			part.holders = append(part.holders[:i], part.holders[i+1:]...)
+			p.noteCopy(part.id, node, false)
 			break
 		}
 	}
