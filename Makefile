@@ -8,7 +8,8 @@
 #   make proto    generate the protocol's Go code anew
 #   make soak     hours of faults under load: DURATION=1h SEED=7; reports go to reports/
 #   make figures  what docs/guarantees.md and docs/operations.md say of times, gaps and moves, measured: RUN=Kill for one of them
-#   make scale    1,000 simulated nodes and 16,384 partitions under real coordinators: SCALE=patient on a busy machine
+#   make scale    1,000 simulated nodes and 16,384 partitions under real coordinators: SCALE=patient on a busy machine,
+#                 SCALE=masters for the failover of coordinators alone
 #   make bench-peers    etcd, NATS and what measures them, into bin/peers, for `kring bench compare`; Redis is looked for in PATH
 #   make bench-compare  Kring beside them, into docs/benchmarks.md's table: ROUNDS=3    make bench-peers-test  its tests with all servers
 #   make bench    the micro-benchmarks    make clean   remove what was built (tools stay; clean-tools removes those)
@@ -74,7 +75,8 @@ figures:
 	KRING_E2E_FIGURES=1 KRING_E2E_REPORTS=$(REPORTS) $(GO) test -timeout 0 $(TEST_FLAGS) -count=1 -v -run '^TestFigures$$/$(RUN)' ./cmd/e2e
 
 # Plans and costs first, each in one process, then the whole cluster. SCALE=patient waits longer for nodes and elections, for a machine
-# that is busy with other things; NODES for fewer than 1,000.
+# that is busy with other things; SCALE=masters is only the deaths of leaders and of a node, at the default times, SCALE=masters-patient with
+# more patience; NODES for fewer than 1,000.
 SCALE ?= 1
 NODES ?=
 

@@ -51,6 +51,11 @@ func TestScale(t *testing.T) {
 		c.swarm.settled() // leads find their places after the layout
 	}
 	c.rest("at rest")
+	if size.masters {
+		c.killLeaders()
+		c.killNodes("one node dies", "n0003")
+		return
+	}
 	if size.full {
 		c.swarm.every.Store(int64(2 * size.beat))
 		c.rest("at rest, with half as many heartbeats")
@@ -59,12 +64,7 @@ func TestScale(t *testing.T) {
 	c.killNodes("one node dies", "n0003")
 	c.repair("its copies are made anew, OutAfter included")
 	c.join("one node joins")
-	c.killLeader("the leader dies")
-	if size.full {
-		c.killLeader("the next leader dies")
-		c.killLeader("and the next")
-	}
-	c.killLeader("the leader dies and a node with it", "n0004")
+	c.killLeaders()
 	if size.full {
 		c.repair("after it, OutAfter included")
 		c.killNodes("some nodes of a zone die", c.ofZone(0, 10)...)
@@ -72,6 +72,15 @@ func TestScale(t *testing.T) {
 		c.rest("at rest again")
 		c.killNodes("a zone dies", c.ofZone(1, size.nodes)...)
 	}
+}
+
+func (c *scaleCluster) killLeaders() {
+	c.killLeader("the leader dies")
+	if c.size.full {
+		c.killLeader("the next leader dies")
+		c.killLeader("and the next")
+	}
+	c.killLeader("the leader dies and a node with it", "n0004")
 }
 
 // ofZone is the first nodes of a zone that live: no partition has two of its copies there.

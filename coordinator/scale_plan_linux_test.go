@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ const scaleVariable = "KRING_TEST_SCALE"
 // scaleNodes is how many nodes the campaign has if not 1,000: for a machine that cannot do more.
 const scaleNodes = "KRING_TEST_SCALE_NODES"
 
-// With patience, the value of scaleVariable for a machine that is busy with other things, the coordinators wait for so long. Failovers take
+// With patience, in the value of scaleVariable, for a machine that is busy with other things, the coordinators wait for so long. Failovers take
 // as much longer, and what heartbeats cost is to be multiplied.
 const (
 	scalePatience = "patient"
@@ -31,6 +32,9 @@ const (
 	patientSilent = 15 * time.Second
 	patientBeat   = 2 * time.Second
 )
+
+// scaleMasters, in the value of scaleVariable, leaves out all but a cluster at rest and the deaths of leaders and of a node.
+const scaleMasters = "masters"
 
 // scaleGoal is how long one plan may take at full size, in processor time.
 const scaleGoal = time.Second
@@ -40,6 +44,7 @@ type scaleSize struct {
 	nodes, partitions, zones int
 	full                     bool // of the campaign: the goals hold for it, and all times are the defaults
 	patient                  bool // but for the times
+	masters                  bool // only what is about them
 	runs                     int  // of which the fastest counts
 	rest, beat               time.Duration
 }
@@ -47,7 +52,8 @@ type scaleSize struct {
 func sizeOfScale() scaleSize {
 	if v := os.Getenv(scaleVariable); v != "" {
 		s := scaleSize{
-			nodes: 1000, partitions: 16384, zones: 10, full: true, patient: v == scalePatience, runs: 5, rest: 20 * time.Second,
+			nodes: 1000, partitions: 16384, zones: 10, full: true, patient: strings.Contains(v, scalePatience),
+			masters: strings.Contains(v, scaleMasters), runs: 5, rest: 20 * time.Second,
 			beat: DefaultHeartbeatEvery,
 		}
 		if s.patient {
