@@ -73,8 +73,9 @@ func (c *scaleCluster) elected(started time.Time, dead string) time.Duration {
 			if p.id == dead {
 				continue
 			}
-			w, err := wires[p.id], error(nil)
+			w := wires[p.id]
 			if w == nil {
+				var err error
 				if w, err = dialWire(p.grpc); err != nil {
 					continue
 				}

@@ -179,7 +179,7 @@ func (n *simNode) kill() {
 	n.cancel()
 	n.wg.Wait()
 	n.asking.Lock() // what it has asked for is answered
-	defer n.asking.Unlock()
+	n.asking.Unlock()
 }
 
 func (s *swarm) kill(ids ...ring.NodeID) {
