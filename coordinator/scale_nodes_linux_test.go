@@ -178,8 +178,6 @@ func (s *swarm) start(m ring.Member) *simNode {
 func (n *simNode) kill() {
 	n.cancel()
 	n.wg.Wait()
-	n.asking.Lock() // what it has asked for is answered
-	n.asking.Unlock()
 }
 
 func (s *swarm) kill(ids ...ring.NodeID) {
