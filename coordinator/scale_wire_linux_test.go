@@ -23,7 +23,7 @@ const (
 )
 
 // wire is a connection of a simulated node: HTTP/2 with one call at a time, just enough of it that the server cannot tell it from gRPC's
-// own client. That takes three times as much processor time, and a thousand nodes of it more than the coordinators that are to be
+// own client. That takes more processor time, for a thousand nodes, than the coordinators that are to be
 // measured. It belongs to one goroutine.
 type wire struct {
 	net.Conn
