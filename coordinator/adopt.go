@@ -174,10 +174,10 @@ func (e *evidence) overridesBy(newest *ring.Table) map[ring.NodeID]override {
 		if old == nil || !e.own(r) {
 			continue
 		}
-		o := override{weight: old.Weight, zone: old.Zone, registeredWeight: r.member.Weight, registeredZone: r.member.Zone}
-		o.setWeight(o.weight)
-		o.setZone(o.zone)
-		if o.weight != 0 || o.zone != "" {
+		o := override{registeredWeight: r.member.Weight, registeredZone: r.member.Zone}
+		o.setWeight(old.Weight)
+		o.setZone(old.Zone, old.Zone == "")
+		if !o.setsNothing() {
 			out[id] = o
 		}
 	}

@@ -43,6 +43,9 @@ func (s *state) checkOperation(op *kringv1.Operation) error {
 				op.GetWeight(), maxWeight, ring.DefaultWeight)
 		}
 	case opZone:
+		if op.GetNoZone() && op.GetZone() != "" {
+			return kverr.Newf(kverr.BadRequest, "zone %q and none at once: give one of them", op.GetZone())
+		}
 		if len(op.GetZone()) > maxZoneBytes {
 			return kverr.Newf(kverr.BadRequest, "the zone's name has %d bytes, at most %d", len(op.GetZone()), maxZoneBytes)
 		}
@@ -235,7 +238,10 @@ func describe(op *kringv1.Operation) string {
 		}
 		return fmt.Sprintf("weight %d of %s", op.GetWeight(), node)
 	case opZone:
-		if op.GetZone() == "" {
+		switch {
+		case op.GetNoZone():
+			return "no zone of " + node
+		case op.GetZone() == "":
 			return "zone of " + node + " as it was started with"
 		}
 		return fmt.Sprintf("zone %q of %s", op.GetZone(), node)

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -312,7 +313,7 @@ func (c *Coordinator) notes(op *kringv1.Operation, in *planInput, whole *wholePl
 	case opWeight:
 		add("the weight of %s goes from %d to %d", node, op.GetWeightBefore(), in.table.Member(ring.NodeID(node)).Weight)
 	case opZone:
-		add("the zone of %s goes from %q to %q", node, op.GetZoneBefore(), in.table.Member(ring.NodeID(node)).Zone)
+		add("the zone of %s goes from %s to %s", node, zoneText(op.GetZoneBefore()), zoneText(in.table.Member(ring.NodeID(node)).Zone))
 	case opReplication:
 		add("partitions have %d copies instead of %d, %d of them in sync instead of %d before a write may lose one", op.GetReplicas(),
 			op.GetReplicasBefore(), op.GetMinInSync(), op.GetMinInSyncBefore())
@@ -327,6 +328,14 @@ func (c *Coordinator) notes(op *kringv1.Operation, in *planInput, whole *wholePl
 		add("of %d moves the first %d are listed", len(whole.moves), maxPlannedMoves)
 	}
 	return notes
+}
+
+// zoneText is a member's zone for people.
+func zoneText(zone string) string {
+	if zone == "" {
+		return "none"
+	}
+	return strconv.Quote(zone)
 }
 
 // endOperations ends those of which nothing is left, and removes the nodes that are to be.

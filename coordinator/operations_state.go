@@ -141,7 +141,7 @@ func requested(in *kringv1.Operation) (*kringv1.Operation, error) {
 	case opWeight:
 		op.Weight = in.GetWeight()
 	case opZone:
-		op.Zone = in.GetZone()
+		op.Zone, op.NoZone = in.GetZone(), in.GetNoZone()
 	case opReplication:
 		op.NodeId, op.Replicas, op.MinInSync = "", in.GetReplicas(), in.GetMinInSync()
 	case opJoin:
@@ -160,7 +160,8 @@ func (s *state) repeated(id uint64, again *kringv1.Operation) (*kringv1.Operatio
 	}
 	op := s.operations.list[at]
 	if op.GetKind() != again.GetKind() || op.GetNodeId() != again.GetNodeId() || op.GetOtherNodeId() != again.GetOtherNodeId() ||
-		op.GetWeight() != again.GetWeight() || op.GetZone() != again.GetZone() || op.GetReplicas() != again.GetReplicas() ||
+		op.GetWeight() != again.GetWeight() || op.GetZone() != again.GetZone() || op.GetNoZone() != again.GetNoZone() ||
+		op.GetReplicas() != again.GetReplicas() ||
 		again.GetMinInSync() != 0 && op.GetMinInSync() != again.GetMinInSync() {
 		return nil, kverr.Newf(kverr.IdempotencyMismatch, "the token was used for another operation: %d, %s", id, describe(op))
 	}
@@ -213,8 +214,8 @@ func (s *state) carryOut(index uint64, now int64, op *kringv1.Operation) {
 		op.WeightBefore = m.Weight
 		s.override(index, now, m, func(o *override) { o.weight = op.GetWeight() })
 	case opZone:
-		op.ZoneBefore = m.Zone
-		s.override(index, now, m, func(o *override) { o.zone = op.GetZone() })
+		op.ZoneBefore, op.NoZoneBefore = m.Zone, s.overrides[m.Node].noZone
+		s.override(index, now, m, func(o *override) { o.zone, o.noZone = op.GetZone(), op.GetNoZone() })
 	case opReplication:
 		before := s.table.Settings
 		op.ReplicasBefore, op.MinInSyncBefore = before.Replicas, before.MinInSync
@@ -239,7 +240,7 @@ func (s *state) undo(index uint64, now int64, op *kringv1.Operation) {
 		}
 	case opZone:
 		if m != nil {
-			s.override(index, now, m, func(o *override) { o.setZone(op.GetZoneBefore()) })
+			s.override(index, now, m, func(o *override) { o.setZone(op.GetZoneBefore(), op.GetNoZoneBefore()) })
 		}
 	case opReplication:
 		s.setReplication(index, now, op.GetReplicasBefore(), op.GetMinInSyncBefore())

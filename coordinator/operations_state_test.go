@@ -441,6 +441,7 @@ func randomOperation(r *rand.Rand, table *ring.Table, index uint64) *kringv1.Coo
 			Kind: kringv1.OperationKind(r.IntN(10)), NodeId: node(), OtherNodeId: node(), Weight: uint32(r.IntN(400)),
 			Zone: []string{"", "a", "b"}[r.IntN(3)], Replicas: uint32(r.IntN(4)), MinInSync: uint32(r.IntN(3)),
 		}
+		op.NoZone = op.GetZone() == "" && r.IntN(2) == 0
 		return startCommand(op, []string{"", "t" + fmt.Sprint(r.IntN(20))}[r.IntN(2)])
 	case 2, 3:
 		return opChangeCommand(someOperation, kringv1.OperationState(r.IntN(7)), []string{"", "why"}[r.IntN(2)])

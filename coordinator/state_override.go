@@ -11,7 +11,8 @@ import (
 // override is what a person set of a node: it counts instead of what the node registers with, also after restarts.
 type override struct {
 	weight uint32 // 0: not set
-	zone   string // empty: not set
+	zone   string // empty: not set, unless noZone
+	noZone bool   // set to none: the node is a zone of its own
 
 	registeredWeight uint32 // newest that the node itself said
 	registeredZone   string
@@ -24,11 +25,15 @@ func (o *override) setWeight(weight uint32) {
 	}
 }
 
-func (o *override) setZone(zone string) {
-	if o.zone = zone; zone == o.registeredZone {
-		o.zone = ""
+// setZone goes back to a zone, or to none where that was set.
+func (o *override) setZone(zone string, none bool) {
+	if o.zone, o.noZone = zone, none; zone == o.registeredZone {
+		o.zone, o.noZone = "", false
 	}
 }
+
+// setsNothing reports whether the node counts as it registers.
+func (o *override) setsNothing() bool { return o.weight == 0 && o.zone == "" && !o.noZone }
 
 // overridden is m, as it registers, with what was set of it.
 func (s *state) overridden(m ring.Member) ring.Member {
@@ -36,7 +41,7 @@ func (s *state) overridden(m ring.Member) ring.Member {
 	if o.weight != 0 {
 		m.Weight = o.weight
 	}
-	if o.zone != "" {
+	if o.zone != "" || o.noZone {
 		m.Zone = o.zone
 	}
 	return m
@@ -57,7 +62,7 @@ func (s *state) override(index uint64, now int64, m *ring.Member, change func(*o
 		o = override{registeredWeight: m.Weight, registeredZone: m.Zone}
 	}
 	change(&o)
-	if o.weight == 0 && o.zone == "" {
+	if o.setsNothing() {
 		delete(s.overrides, m.Node)
 	} else {
 		s.overrides[m.Node] = o
@@ -74,7 +79,8 @@ func encodeOverrides(overrides map[ring.NodeID]override) []*kringv1.MemberOverri
 	for _, id := range slices.Sorted(maps.Keys(overrides)) {
 		o := overrides[id]
 		out = append(out, &kringv1.MemberOverride{
-			NodeId: string(id), Weight: o.weight, Zone: o.zone, RegisteredWeight: o.registeredWeight, RegisteredZone: o.registeredZone,
+			NodeId: string(id), Weight: o.weight, Zone: o.zone, NoZone: o.noZone,
+			RegisteredWeight: o.registeredWeight, RegisteredZone: o.registeredZone,
 		})
 	}
 	return out
@@ -83,7 +89,10 @@ func encodeOverrides(overrides map[ring.NodeID]override) []*kringv1.MemberOverri
 func decodeOverrides(in []*kringv1.MemberOverride) map[ring.NodeID]override {
 	out := make(map[ring.NodeID]override, len(in))
 	for _, o := range in {
-		out[ring.NodeID(o.GetNodeId())] = override{o.GetWeight(), o.GetZone(), o.GetRegisteredWeight(), o.GetRegisteredZone()}
+		out[ring.NodeID(o.GetNodeId())] = override{
+			weight: o.GetWeight(), zone: o.GetZone(), noZone: o.GetNoZone(),
+			registeredWeight: o.GetRegisteredWeight(), registeredZone: o.GetRegisteredZone(),
+		}
 	}
 	return out
 }

@@ -33,6 +33,7 @@ type operationRequest struct {
 	By        string `json:"by"`
 	Weight    uint32 `json:"weight"`
 	Zone      string `json:"zone"`
+	None      bool   `json:"none"` // no zone
 	Replicas  uint32 `json:"replicas"`
 	MinInSync uint32 `json:"min_in_sync"`
 }
@@ -45,6 +46,7 @@ type operationView struct {
 	By        string     `json:"by,omitempty"`
 	Weight    uint32     `json:"weight,omitempty"`
 	Zone      string     `json:"zone,omitempty"`
+	None      bool       `json:"none,omitempty"` // no zone
 	Replicas  uint32     `json:"replicas,omitempty"`
 	MinInSync uint32     `json:"min_in_sync,omitempty"`
 	State     string     `json:"state,omitempty"`
@@ -77,8 +79,8 @@ func moment(millis int64) *time.Time {
 func viewOperation(op *kringv1.Operation) operationView {
 	return operationView{
 		ID: op.GetId(), Kind: operationKinds[op.GetKind()], Node: op.GetNodeId(), By: op.GetOtherNodeId(), Weight: op.GetWeight(),
-		Zone: op.GetZone(), Replicas: op.GetReplicas(), MinInSync: op.GetMinInSync(), State: operationStates[op.GetState()],
-		Message: op.GetMessage(), Started: moment(op.GetStartedUnixMillis()), Ended: moment(op.GetEndedUnixMillis()),
+		Zone: op.GetZone(), None: op.GetNoZone(), Replicas: op.GetReplicas(), MinInSync: op.GetMinInSync(),
+		State: operationStates[op.GetState()], Message: op.GetMessage(), Started: moment(op.GetStartedUnixMillis()), Ended: moment(op.GetEndedUnixMillis()),
 		CopiesTotal: op.GetCopiesTotal(), BytesTotal: op.GetBytesTotal(),
 	}
 }

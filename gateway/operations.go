@@ -163,7 +163,7 @@ func boolOf(q *query, name string) (bool, error) {
 
 func (o *operationRequest) proto() (*kringv1.Operation, error) {
 	op := &kringv1.Operation{
-		NodeId: o.Node, OtherNodeId: o.By, Weight: o.Weight, Zone: o.Zone, Replicas: o.Replicas, MinInSync: o.MinInSync,
+		NodeId: o.Node, OtherNodeId: o.By, Weight: o.Weight, Zone: o.Zone, NoZone: o.None, Replicas: o.Replicas, MinInSync: o.MinInSync,
 	}
 	names := make([]string, 0, len(operationKinds))
 	for kind, name := range operationKinds {

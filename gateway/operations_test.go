@@ -49,6 +49,11 @@ func TestOperationsAreResources(t *testing.T) {
 	require.NotNil(t, all.Operations[1].Ended)
 	require.Nil(t, all.Operations[1].Progress)
 
+	a = h.post("/v1/operations", `{"kind":"set_zone","node":"n3","none":true}`)
+	require.Equal(t, 202, a.StatusCode, "%s", a.body)
+	require.True(t, h.control.operations[2].GetNoZone())
+	require.Contains(t, string(a.body), `"none": true`)
+
 	var plan planView
 	a = h.post("/v1/operations?dry_run=true", `{"kind":"drain","node":"n3"}`)
 	require.Equal(t, 200, a.StatusCode, "%s", a.body)
@@ -57,7 +62,7 @@ func TestOperationsAreResources(t *testing.T) {
 	require.EqualValues(t, 2, plan.Copies)
 	require.Equal(t, "drain", plan.Moves[0].Reason)
 	h.json("/v1/operations", &all)
-	require.Len(t, all.Operations, 2, "nothing was started")
+	require.Len(t, all.Operations, 3, "nothing was started")
 }
 
 func TestOperationsRefused(t *testing.T) {

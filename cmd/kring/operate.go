@@ -182,7 +182,10 @@ func operationText(r *rest.OperationRequest) string {
 		}
 		return fmt.Sprintf("weight %d of %s", r.Weight, r.Node)
 	case "set_zone":
-		if r.Zone == "" {
+		switch {
+		case r.None:
+			return "no zone of " + r.Node
+		case r.Zone == "":
 			return "zone of " + r.Node + " as started with"
 		}
 		return "zone " + r.Zone + " of " + r.Node
@@ -275,19 +278,27 @@ what the node was started with (--weight), also after restarts; "default" goes b
 }
 
 func newZone() *cobra.Command {
+	var none bool
 	return operate{
-		use: "zone NODE ZONE", short: "Change the zone a node counts for", least: 2, most: 2, what: "NODE and ZONE",
+		use: "zone NODE [ZONE]", short: "Change the zone a node counts for", least: 1, most: 2, what: "NODE and ZONE, or NODE and --none",
 		long: `Have NODE count for ZONE: copies of a partition are spread over as many zones as there are. It counts instead of what
-the node was started with (--zone), also after restarts; "default" goes back to that.`,
-		example: "  kring zone n3 rack-2 --dry-run\n  kring zone n3 rack-2 --wait",
+the node was started with (--zone), also after restarts; "default" goes back to that. --none has NODE count for no
+zone: it is then one of its own.`,
+		example: "  kring zone n3 rack-2 --dry-run\n  kring zone n3 rack-2 --wait\n  kring zone n3 --none\n  kring zone n3 default",
+		register: func(cmd *cobra.Command) {
+			cmd.Flags().BoolVar(&none, "none", false, "no zone, whatever the node was started with")
+		},
 		request: func(args []string) (rest.OperationRequest, error) {
-			r := rest.OperationRequest{Kind: "set_zone", Node: args[0], Zone: args[1]}
-			switch args[1] {
-			case asStarted:
-				r.Zone = ""
-			case "":
-				return r, exit.Usagef("the zone is empty: write its name, or default for what the node was started with")
+			r := rest.OperationRequest{Kind: "set_zone", Node: args[0], None: none}
+			switch {
+			case none != (len(args) == 1):
+				return r, exit.Usagef("give a ZONE, or --none for no zone: one of them")
+			case none || args[1] == asStarted:
+				return r, nil
+			case args[1] == "":
+				return r, exit.Usagef("the zone is empty: write its name, default for what the node was started with, or --none for no zone")
 			}
+			r.Zone = args[1]
 			return r, nil
 		},
 	}.command()

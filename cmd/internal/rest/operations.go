@@ -28,6 +28,7 @@ type OperationRequest struct {
 	By        string `json:"by,omitempty"`
 	Weight    uint32 `json:"weight,omitempty"`
 	Zone      string `json:"zone,omitempty"`
+	None      bool   `json:"none,omitempty"` // no zone
 	Replicas  uint32 `json:"replicas,omitempty"`
 	MinInSync uint32 `json:"min_in_sync,omitempty"`
 }

@@ -138,6 +138,12 @@ func describe(op *rest.Operation) string {
 	case "set_weight":
 		return fmt.Sprintf("weight %s %d", op.Node, op.Weight)
 	case "set_zone":
+		switch {
+		case op.None:
+			return "zone " + op.Node + " none"
+		case op.Zone == "":
+			return "zone " + op.Node + " default"
+		}
 		return "zone " + op.Node + " " + op.Zone
 	case "set_replication":
 		return fmt.Sprintf("replicas %d", op.Replicas)

@@ -291,7 +291,7 @@ type Operation struct {
 	NodeId            string                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	OtherNodeId       string                 `protobuf:"bytes,4,opt,name=other_node_id,json=otherNodeId,proto3" json:"other_node_id,omitempty"` // replace
 	Weight            uint32                 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"`                               // set weight; 0: what the node registers with
-	Zone              string                 `protobuf:"bytes,6,opt,name=zone,proto3" json:"zone,omitempty"`                                    // set zone; empty: what the node registers with
+	Zone              string                 `protobuf:"bytes,6,opt,name=zone,proto3" json:"zone,omitempty"`                                    // set zone; empty: what the node registers with, unless no_zone
 	Replicas          uint32                 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`                           // set replication
 	MinInSync         uint32                 `protobuf:"varint,8,opt,name=min_in_sync,json=minInSync,proto3" json:"min_in_sync,omitempty"`      // set replication; 0: as it is, or replicas where that is less
 	State             OperationState         `protobuf:"varint,9,opt,name=state,proto3,enum=kring.v1.OperationState" json:"state,omitempty"`
@@ -306,6 +306,8 @@ type Operation struct {
 	ReplicasBefore  uint32 `protobuf:"varint,17,opt,name=replicas_before,json=replicasBefore,proto3" json:"replicas_before,omitempty"`
 	MinInSyncBefore uint32 `protobuf:"varint,18,opt,name=min_in_sync_before,json=minInSyncBefore,proto3" json:"min_in_sync_before,omitempty"`
 	DrainingBefore  bool   `protobuf:"varint,19,opt,name=draining_before,json=drainingBefore,proto3" json:"draining_before,omitempty"` // the node
+	NoZone          bool   `protobuf:"varint,20,opt,name=no_zone,json=noZone,proto3" json:"no_zone,omitempty"`                         // set zone: none, whatever the node registers with
+	NoZoneBefore    bool   `protobuf:"varint,21,opt,name=no_zone_before,json=noZoneBefore,proto3" json:"no_zone_before,omitempty"`     // that was set
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -469,6 +471,20 @@ func (x *Operation) GetMinInSyncBefore() uint32 {
 func (x *Operation) GetDrainingBefore() bool {
 	if x != nil {
 		return x.DrainingBefore
+	}
+	return false
+}
+
+func (x *Operation) GetNoZone() bool {
+	if x != nil {
+		return x.NoZone
+	}
+	return false
+}
+
+func (x *Operation) GetNoZoneBefore() bool {
+	if x != nil {
+		return x.NoZoneBefore
 	}
 	return false
 }
@@ -1877,9 +1893,10 @@ type MemberOverride struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	NodeId           string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	Weight           uint32                 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"`                                             // 0: what it registers with
-	Zone             string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`                                                  // empty: likewise
+	Zone             string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`                                                  // empty: likewise, unless no_zone
 	RegisteredWeight uint32                 `protobuf:"varint,4,opt,name=registered_weight,json=registeredWeight,proto3" json:"registered_weight,omitempty"` // newest that it registered with
 	RegisteredZone   string                 `protobuf:"bytes,5,opt,name=registered_zone,json=registeredZone,proto3" json:"registered_zone,omitempty"`        // likewise
+	NoZone           bool                   `protobuf:"varint,6,opt,name=no_zone,json=noZone,proto3" json:"no_zone,omitempty"`                               // zone is set, to none
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1947,6 +1964,13 @@ func (x *MemberOverride) GetRegisteredZone() string {
 		return x.RegisteredZone
 	}
 	return ""
+}
+
+func (x *MemberOverride) GetNoZone() bool {
+	if x != nil {
+		return x.NoZone
+	}
+	return false
 }
 
 // TransferProgress is a node's word on what it takes in, in its heartbeats.
@@ -2099,7 +2123,7 @@ var File_kring_v1_operations_proto protoreflect.FileDescriptor
 
 const file_kring_v1_operations_proto_rawDesc = "" +
 	"\n" +
-	"\x19kring/v1/operations.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\x9c\x05\n" +
+	"\x19kring/v1/operations.proto\x12\bkring.v1\x1a\x13kring/v1/ring.proto\"\xdb\x05\n" +
 	"\tOperation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.kring.v1.OperationKindR\x04kind\x12\x17\n" +
@@ -2122,7 +2146,9 @@ const file_kring_v1_operations_proto_rawDesc = "" +
 	"zoneBefore\x12'\n" +
 	"\x0freplicas_before\x18\x11 \x01(\rR\x0ereplicasBefore\x12+\n" +
 	"\x12min_in_sync_before\x18\x12 \x01(\rR\x0fminInSyncBefore\x12'\n" +
-	"\x0fdraining_before\x18\x13 \x01(\bR\x0edrainingBefore\"\xf4\x01\n" +
+	"\x0fdraining_before\x18\x13 \x01(\bR\x0edrainingBefore\x12\x17\n" +
+	"\ano_zone\x18\x14 \x01(\bR\x06noZone\x12$\n" +
+	"\x0eno_zone_before\x18\x15 \x01(\bR\fnoZoneBefore\"\xf4\x01\n" +
 	"\x11OperationProgress\x121\n" +
 	"\toperation\x18\x01 \x01(\v2\x13.kring.v1.OperationR\toperation\x12\x1f\n" +
 	"\vcopies_left\x18\x02 \x01(\rR\n" +
@@ -2257,13 +2283,14 @@ const file_kring_v1_operations_proto_rawDesc = "" +
 	"\rTYPE_HANDOVER\x10\v\x12\x12\n" +
 	"\x0eTYPE_RECOVERED\x10\f\x12\x11\n" +
 	"\rTYPE_SETTINGS\x10\r\x12\x14\n" +
-	"\x10TYPE_COORDINATOR\x10\x0e\"\xab\x01\n" +
+	"\x10TYPE_COORDINATOR\x10\x0e\"\xc4\x01\n" +
 	"\x0eMemberOverride\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x12\n" +
 	"\x04zone\x18\x03 \x01(\tR\x04zone\x12+\n" +
 	"\x11registered_weight\x18\x04 \x01(\rR\x10registeredWeight\x12'\n" +
-	"\x0fregistered_zone\x18\x05 \x01(\tR\x0eregisteredZone\"\xd5\x02\n" +
+	"\x0fregistered_zone\x18\x05 \x01(\tR\x0eregisteredZone\x12\x17\n" +
+	"\ano_zone\x18\x06 \x01(\bR\x06noZone\"\xd5\x02\n" +
 	"\x10TransferProgress\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12%\n" +
 	"\x04from\x18\x02 \x01(\v2\x11.kring.v1.ReplicaR\x04from\x12\x1d\n" +
