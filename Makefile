@@ -12,7 +12,8 @@
 #                 SCALE=masters for the failover of coordinators alone
 #   make bench-peers    etcd, NATS and what measures them, into bin/peers, for `kring bench compare`; Redis is looked for in PATH
 #   make bench-compare  Kring beside them, into docs/benchmarks.md's table: ROUNDS=3    make bench-peers-test  its tests with all servers
-#   make bench    the micro-benchmarks    make clean   remove what was built (tools stay; clean-tools removes those)
+#   make bench    the standard set, in about 5 minutes, into docs/benchmarks.md's tables: ROUNDS=3    make bench-micro  the micro-benchmarks
+#   make clean   remove what was built (tools stay; clean-tools removes those)
 
 GO      ?= go
 BIN     := $(CURDIR)/bin
@@ -34,7 +35,7 @@ BENCH_FLAGS ?= -benchtime=1s -benchmem
 # Tools compile for a minute each: one by one, even under -j.
 .NOTPARALLEL:
 
-.PHONY: run build test sim race soak figures scale lint golangci proto proto-lint proto-breaking proto-check bench bench-peers bench-peers-test bench-compare tidy tidy-check clean clean-tools tools
+.PHONY: run build test sim race soak figures scale lint golangci proto proto-lint proto-breaking proto-check bench bench-micro bench-peers bench-peers-test bench-compare tidy tidy-check clean clean-tools tools
 
 run: build
 	$(BIN)/kring dev
@@ -84,7 +85,12 @@ scale:
 	KRING_TEST_SCALE=$(SCALE) KRING_TEST_SCALE_NODES=$(NODES) \
 		$(GO) test -timeout 0 $(TEST_FLAGS) -count=1 -parallel 1 -v -run '^TestScale' ./coordinator
 
-bench:
+ROUNDS ?= 3
+
+bench: build
+	$(BIN)/kring bench standard --rounds $(ROUNDS) --json $(BIN)/standard.json --markdown docs/benchmarks.md
+
+bench-micro:
 	$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) -timeout 30m ./...
 
 # The peers' clients and servers are modules of their own, so that Kring's has none of their dependencies.
@@ -99,8 +105,6 @@ bench-peers:
 
 bench-peers-test: build bench-peers
 	cd $(PEERS) && KRINGTEST_BINARIES=$(BIN) $(GO) test -count=1 -timeout 20m $(TEST_FLAGS) ./...
-
-ROUNDS ?= 3
 
 bench-compare: build bench-peers
 	$(BIN)/kring bench compare --peers etcd,redis,nats --rounds $(ROUNDS) --json $(BIN)/compare.json --update docs/benchmarks.md

@@ -1,6 +1,10 @@
 package compare
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/kringdb/kring/bench/tables"
+)
 
 // Comparison is a ratio of two systems in the same step, taken round by round.
 type Comparison struct {
@@ -11,9 +15,9 @@ type Comparison struct {
 	Figure  Figure `json:"figure"`
 	Goal    string `json:"goal"`
 	// Ratio is Of's figure to Against's; null if there is none, and Refused says why.
-	Ratio   *Spread `json:"ratio"`
-	Refused string  `json:"refused,omitempty"`
-	Met     bool    `json:"met"` // by the median
+	Ratio   *tables.Spread `json:"ratio"`
+	Refused string         `json:"refused,omitempty"`
+	Met     bool           `json:"met"` // by the median
 	// Unequal is in what the guarantees of the two differ; null: they are equal.
 	Unequal []string `json:"unequal_guarantees"`
 }
@@ -42,7 +46,7 @@ func (r *Report) compare() error {
 			if err != nil {
 				return fmt.Errorf("%s, %s against %s: %w", g.Title, g.Of, g.Against, err)
 			}
-			s := spread(ratios)
+			s := tables.SpreadOf(ratios)
 			c.Ratio, c.Met = &s, g.Met(s.Median)
 		}
 		r.Comparisons = append(r.Comparisons, c)

@@ -2,26 +2,19 @@ package compare
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
-	"unicode/utf8"
-)
 
-// table is rows of cells below a header.
-type table struct {
-	header []string
-	rows   [][]string
-}
+	"github.com/kringdb/kring/bench/tables"
+)
 
 // WriteMarkdown writes the systems, the figures and the ratios as tables for a page. command is how they were taken.
 func (r *Report) WriteMarkdown(w io.Writer, command string) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n\n```\n%s\n```\n\n", r.heading(), command)
 	for _, t := range r.tables() {
-		t.markdown(&b)
+		t.Markdown(&b)
 		b.WriteByte('\n')
 	}
 	for i, note := range r.notes() {
@@ -33,14 +26,7 @@ func (r *Report) WriteMarkdown(w io.Writer, command string) error {
 
 // WriteText writes the same for a terminal, without the systems' descriptions.
 func (r *Report) WriteText(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, table := range r.tables()[1:] {
-		fmt.Fprintln(t)
-		for _, row := range append([][]string{table.header}, table.rows...) {
-			fmt.Fprintln(t, strings.Join(row, "\t"))
-		}
-	}
-	if err := t.Flush(); err != nil {
+	if err := tables.WriteText(w, r.tables()[1:]...); err != nil {
 		return err
 	}
 	for i, note := range r.notes() {
@@ -52,28 +38,16 @@ func (r *Report) WriteText(w io.Writer) error {
 }
 
 func (r *Report) heading() string {
-	revision := r.Versions.Revision
-	if len(revision) > 12 {
-		revision = revision[:12]
-	}
-	if revision != "" {
-		revision = ", revision " + revision
-	}
-	if r.Versions.Modified {
-		revision += " with changes"
-	}
-	return fmt.Sprintf("Taken on %s in %.0f minutes: %d cores (%s), %.1f GiB of memory, Linux %s, %s%s. %d keys, values of %d bytes, %d rounds, "+
-		"%g s a step. Medians over the rounds, and the lowest and highest.",
-		r.Started.Format("2006-01-02"), max(r.Elapsed/60, 1), r.Machine.Cores, strings.TrimSpace(r.Machine.CPU),
-		float64(r.Machine.MemoryBytes)/(1<<30), r.Machine.Kernel, r.Versions.Go, revision, r.Keys, r.ValueSize, r.Rounds, r.Duration)
+	return fmt.Sprintf("%s %d keys, values of %d bytes, %d rounds, %g s a step. Medians over the rounds, and the lowest and highest.",
+		tables.Taken(r.Started, r.Elapsed, r.Machine, r.Versions), r.Keys, r.ValueSize, r.Rounds, r.Duration)
 }
 
-func (r *Report) tables() []table {
-	systems := table{header: []string{"system", "what", "copies", "with the write, and synced, when it is acknowledged", "sync", "reads", "client"}}
-	figures := table{header: []string{"system", "step", "operations/s", "p50 ms", "p99 ms", "servers' CPU s a million", "disk bytes a user byte"}}
+func (r *Report) tables() []tables.Table {
+	systems := tables.Table{Header: []string{"system", "what", "copies", "with the write, and synced, when it is acknowledged", "sync", "reads", "client"}}
+	figures := tables.Table{Header: []string{"system", "step", "operations/s", "p50 ms", "p99 ms", "servers' CPU s a million", "disk bytes a user byte"}}
 	for _, m := range r.Systems {
 		g := m.Guarantee
-		systems.rows = append(systems.rows, []string{
+		systems.Rows = append(systems.Rows, []string{
 			m.Name, strings.TrimSpace(m.Title+" "+m.Version) + ": " + m.Servers, fmt.Sprint(g.Copies), fmt.Sprintf("%d, %d", g.Acknowledged, g.Synced),
 			g.Sync, string(g.Reads), m.Client,
 		})
@@ -82,27 +56,20 @@ func (r *Report) tables() []table {
 			if s.Rate > 0 {
 				step += fmt.Sprintf(" (%.0f/s)", s.Rate)
 			}
-			figures.rows = append(figures.rows, []string{
-				m.Name, step, s.spread(func(f Figures) float64 { return f.Throughput }).text(0),
-				s.spread(func(f Figures) float64 { return f.P50 / 1e3 }).text(2),
-				s.spread(func(f Figures) float64 { return f.P99 / 1e3 }).text(2),
-				s.spread(func(f Figures) float64 { return f.CPU }).text(0),
-				s.spread(func(f Figures) float64 { return f.Disk }).text(1),
+			figures.Rows = append(figures.Rows, []string{
+				m.Name, step, s.spread(func(f Figures) float64 { return f.Throughput }).Text(0),
+				s.spread(func(f Figures) float64 { return f.P50 / 1e3 }).Text(2),
+				s.spread(func(f Figures) float64 { return f.P99 / 1e3 }).Text(2),
+				s.spread(func(f Figures) float64 { return f.CPU }).Text(0),
+				s.spread(func(f Figures) float64 { return f.Disk }).Text(1),
 			})
 		}
 	}
-	ratios := table{header: []string{"", "of", "against", "figure", "ratio", "goal", "met"}}
+	ratios := tables.Table{Header: []string{"", "of", "against", "figure", "ratio", "goal", "met"}}
 	for _, c := range r.Comparisons {
-		ratios.rows = append(ratios.rows, []string{c.Title, c.Of, c.Against, string(c.Figure), c.ratioText(r.notes()), c.Goal, c.metText()})
+		ratios.Rows = append(ratios.Rows, []string{c.Title, c.Of, c.Against, string(c.Figure), c.ratioText(r.notes()), c.Goal, c.metText()})
 	}
-	return []table{systems, figures, ratios}
-}
-
-func (s Spread) text(digits int) string {
-	if s.Highest == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.*f (%.*f–%.*f)", digits, s.Median, digits, s.Lowest, digits, s.Highest)
+	return []tables.Table{systems, figures, ratios}
 }
 
 // ratioText is the ratio, never without the number of the note that says in what the guarantees differ.
@@ -110,7 +77,7 @@ func (c *Comparison) ratioText(notes []string) string {
 	if c.Ratio == nil {
 		return "none: " + c.Refused
 	}
-	text := c.Ratio.text(2)
+	text := c.Ratio.Text(2)
 	if note := c.note(); note != "" {
 		for i := range notes {
 			if notes[i] == note {
@@ -153,37 +120,5 @@ func (r *Report) notes() (all []string) {
 	return all
 }
 
-func (t table) markdown(b *bytes.Buffer) {
-	row := func(cells []string) {
-		for _, c := range cells {
-			b.WriteString("| ")
-			b.WriteString(strings.ReplaceAll(c, "|", "\\|"))
-			b.WriteByte(' ')
-		}
-		b.WriteString("|\n")
-	}
-	row(t.header)
-	b.WriteString(strings.Repeat("|---", len(t.header)) + "|\n")
-	for _, cells := range t.rows {
-		row(cells)
-	}
-}
-
-// The lines of a page between which Update writes.
-const (
-	BeginMarker = "<!-- kring bench compare: begin -->"
-	EndMarker   = "<!-- kring bench compare: end -->"
-)
-
-// Update replaces what is between the markers in page, each on a line of its own, by text.
-func Update(page, text string) (string, error) {
-	if !utf8.ValidString(page) || strings.Count(page, BeginMarker) != 1 || strings.Count(page, EndMarker) != 1 {
-		return "", errors.New("the page must have each of the lines once: " + BeginMarker + " and " + EndMarker)
-	}
-	before, rest, _ := strings.Cut(page, BeginMarker)
-	_, after, found := strings.Cut(rest, EndMarker)
-	if !found {
-		return "", errors.New(EndMarker + " comes before " + BeginMarker)
-	}
-	return before + BeginMarker + "\n\n" + strings.TrimSpace(text) + "\n\n" + EndMarker + after, nil
-}
+// Place is where a page takes the tables.
+const Place tables.Place = "kring bench compare"

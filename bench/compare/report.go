@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kringdb/kring/bench"
+	"github.com/kringdb/kring/bench/tables"
 )
 
 // ReportFormat is raised when a field of Report changes its meaning.
@@ -166,24 +167,10 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return e.Encode(r)
 }
 
-// Spread is a figure over the rounds.
-type Spread struct {
-	Median  float64 `json:"median"`
-	Lowest  float64 `json:"lowest"`
-	Highest float64 `json:"highest"`
-}
-
-// spread of a list that is not empty.
-func spread(v []float64) Spread {
-	v = slices.Sorted(slices.Values(v))
-	n := len(v)
-	return Spread{Median: (v[(n-1)/2] + v[n/2]) / 2, Lowest: v[0], Highest: v[n-1]}
-}
-
-func (s *MeasuredStep) spread(of func(Figures) float64) Spread {
+func (s *MeasuredStep) spread(of func(Figures) float64) tables.Spread {
 	all := make([]float64, len(s.Figures))
 	for i, f := range s.Figures {
 		all[i] = of(f)
 	}
-	return spread(all)
+	return tables.SpreadOf(all)
 }

@@ -217,17 +217,3 @@ func TestGoalsAreMeasured(t *testing.T) {
 	assert.False(t, Goal{Figure: P99, Bound: 0.5}.Met(0.6))
 	assert.True(t, Goal{Figure: Throughput, Bound: 5}.Met(5))
 }
-
-func TestUpdate(t *testing.T) {
-	page := "# A\n\n" + BeginMarker + "\nold\n" + EndMarker + "\n\nrest\n"
-	got, err := Update(page, "new | table\n")
-	require.NoError(t, err)
-	assert.Equal(t, "# A\n\n"+BeginMarker+"\n\nnew | table\n\n"+EndMarker+"\n\nrest\n", got)
-	again, err := Update(got, "new | table\n")
-	require.NoError(t, err)
-	assert.Equal(t, got, again)
-	for _, wrong := range []string{"", BeginMarker, EndMarker + BeginMarker, page + page} {
-		_, err := Update(wrong, "x")
-		require.Error(t, err, wrong)
-	}
-}

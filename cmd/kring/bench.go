@@ -28,7 +28,7 @@ func newBenchCommand() *cobra.Command {
 	}
 	audit.AddCommand(newBenchAuditWrite(), newBenchAuditVerify())
 	cmd.AddCommand(newBenchLoad(), newBenchRun(), audit, newBenchScenario(), newBenchReport(), newBenchDiff(), newBenchRatio(), newBenchHandler(),
-		newBenchCompare(), newBenchCompareTurn())
+		newBenchCompare(), newBenchCompareTurn(), newBenchStandard())
 	return cmd
 }
 

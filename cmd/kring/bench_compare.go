@@ -71,7 +71,7 @@ func newBenchCompare() *cobra.Command {
 	flags.StringVar(&f.binaries, "binaries", "", "directory of "+peerBinary+", etcd and nats-server (peers or bin/peers, beside kring or here)")
 	flags.StringVar(&f.json, "json", "", "also write all figures to this file")
 	flags.StringVar(&f.markdown, "markdown", "", "also write tables in Markdown to this file (- for standard output)")
-	flags.StringVar(&f.update, "update", "", "also write the tables into this page, between its lines "+compare.BeginMarker+" and "+compare.EndMarker)
+	flags.StringVar(&f.update, "update", "", "also write the tables into this page, between its lines "+compare.Place.Begin()+" and "+compare.Place.End())
 	flags.BoolVar(&f.quiet, "quiet", false, "print the tables only")
 	return cmd
 }
@@ -87,30 +87,22 @@ func (f *benchCompareFlags) run(cmd *cobra.Command) (err error) {
 	if err := f.config.Validate(); err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	if f.update != "" {
-		page, err := os.ReadFile(f.update)
-		if err == nil {
-			_, err = compare.Update(string(page), "")
-		}
-		if err != nil {
-			return exit.Usagef("--update %s: %w", f.update, err)
-		}
+	if err := f.page().check(); err != nil {
+		return err
 	}
 	ctx, stop := service.UntilSignal(cmd.Context())
 	defer stop()
-	if f.config.Dir, err = os.MkdirTemp(f.dir, "kring-compare-"); err != nil {
-		return exit.With(exit.Usage, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.leave(ctx))
-			return
-		}
-		err = os.RemoveAll(f.config.Dir)
-	}()
-	if err := onDisk(f.config.Dir); err != nil {
-		return exit.With(exit.Usage, err)
-	}
+	return inScratch(ctx, f.dir, "kring-compare-", func(dir string) error {
+		f.config.Dir = dir
+		return f.measure(ctx, cmd)
+	})
+}
+
+func (f *benchCompareFlags) page() benchPage {
+	return benchPage{flag: "update", path: f.update, place: compare.Place}
+}
+
+func (f *benchCompareFlags) measure(ctx context.Context, cmd *cobra.Command) error {
 	text := cmd.OutOrStdout()
 	if f.markdown == "-" {
 		text = cmd.ErrOrStderr()
@@ -123,22 +115,6 @@ func (f *benchCompareFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	return errors.Join(report.WriteText(text), f.save(cmd.OutOrStdout(), report, cmd.CommandPath()+f.given(cmd)))
-}
-
-// leave removes the directory unless a turn that failed left its servers' logs there, and says where they are. Nobody needs those of
-// one that was interrupted.
-func (f *benchCompareFlags) leave(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return os.RemoveAll(f.config.Dir)
-	}
-	left, err := os.ReadDir(f.config.Dir)
-	if err != nil {
-		return err
-	}
-	if len(left) == 0 {
-		return os.Remove(f.config.Dir)
-	}
-	return fmt.Errorf("the servers' logs are in %s", f.config.Dir)
 }
 
 // given is the flags that decide the figures, as they were given.
@@ -219,21 +195,5 @@ func (f *benchCompareFlags) save(out io.Writer, r *compare.Report, command strin
 	if f.json != "" {
 		failures = append(failures, os.WriteFile(f.json, data.Bytes(), 0o600))
 	}
-	if f.update != "" {
-		failures = append(failures, updatePage(f.update, page.String()))
-	}
-	return errors.Join(failures...)
-}
-
-// updatePage writes text between the markers of the page at path.
-func updatePage(path, text string) error {
-	page, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	updated, err := compare.Update(string(page), text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return os.WriteFile(path, []byte(updated), 0o600) // an existing file keeps its mode
+	return errors.Join(append(failures, f.page().update(page.String()))...)
 }

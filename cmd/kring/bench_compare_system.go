@@ -4,22 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
-	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kringdb/kring/bench"
 	"github.com/kringdb/kring/bench/compare"
 	"github.com/kringdb/kring/cmd/internal/cluster"
-	"github.com/kringdb/kring/cmd/internal/procs"
 	"github.com/kringdb/kring/cmd/internal/service"
 	"github.com/kringdb/kring/cmd/internal/topology"
-	"github.com/kringdb/kring/internal/freeport"
-	"github.com/kringdb/kring/ring/client"
 )
 
 // compareTurn is the hidden command whose process measures one of Kring's own systems for bench compare.
@@ -48,39 +40,22 @@ func openCompared(ctx context.Context, s compare.Setup) (*compare.Running, error
 	return nil, fmt.Errorf("there is no system %q", s.System)
 }
 
-const (
-	comparedNodes  = 3
-	compareTimeout = 10 * time.Second // of one request, for all systems
-	comparedReady  = 2 * time.Minute  // bounds a start; longer than for kring dev, since nobody waits for it
-)
+const comparedNodes = 3
 
 func openComparedCluster(ctx context.Context, s compare.Setup) (running *compare.Running, err error) {
 	copies := 3
 	if s.System == compare.KringTwo {
 		copies = 2
 	}
-	t, err := topology.New(topology.Request{Dir: s.Dir, Coordinators: 1, Nodes: comparedNodes, Gateways: 1, Replicas: uint32(copies)})
+	c, err := startMeasured(ctx, s.Dir, comparedNodes, copies)
 	if err != nil {
 		return nil, err
 	}
-	binary, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	c := cluster.New(t, procs.Runner{Binary: binary, LogDir: filepath.Join(s.Dir, "logs"), Env: procs.Limits(len(t.Members))})
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	if err := c.StartAll(); err != nil {
-		return nil, err
-	}
-	waiting, cancel := context.WithTimeout(ctx, comparedReady)
-	defer cancel()
-	if err := c.WaitHealthy(waiting); err != nil {
-		return nil, err
-	}
 	running = &compare.Running{Close: c.Close, Info: compare.Info{
 		Title: "Kring", Version: versionName(), Servers: "3 nodes and 1 coordinator, with a gateway",
 		Guarantee: compare.Guarantee{
@@ -89,9 +64,7 @@ func openComparedCluster(ctx context.Context, s compare.Setup) (running *compare
 	}}
 	if s.System == compare.KringREST {
 		running.Info.Client = "HTTP/1.1, 64 connections (fasthttp)"
-		running.Target, err = bench.NewREST(bench.RESTConfig{
-			Addresses: []string{t.First(topology.Gateway).Endpoint()}, Timeout: compareTimeout,
-		})
+		running.Target, err = openMeasuredREST(c.Topology())
 	} else {
 		running.Info.Servers, running.Info.Client = "3 nodes and 1 coordinator", "the Go client, one for all callers"
 		running.Target, err = withoutGateway(ctx, c)
@@ -106,37 +79,16 @@ func withoutGateway(ctx context.Context, c *cluster.Cluster) (bench.Target, erro
 	if err := c.Stop(t.First(topology.Gateway).ID); err != nil {
 		return nil, err
 	}
-	opening, cancel := context.WithTimeout(ctx, compareTimeout)
-	defer cancel()
-	seeds := client.StaticSeeds(t.First(topology.Coordinator).Listen)
-	return bench.OpenClient(opening, client.Config{Seeds: seeds, Timeout: compareTimeout})
+	return openMeasuredClient(ctx, t)
 }
 
 // openComparedHandler starts the bare handler in a process of its own.
 func openComparedHandler(ctx context.Context, s compare.Setup) (*compare.Running, error) {
-	ports, err := freeport.Find(1)
+	p, url, err := startBareHandler(ctx, s.Dir, s.ValueSize)
 	if err != nil {
 		return nil, err
 	}
-	binary, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
-	p, err := procs.Start(procs.Command{
-		Name: s.System, Binary: binary, Args: []string{"bench", "handler", "--http", address, "--value-size", strconv.Itoa(s.ValueSize)},
-		Log: filepath.Join(s.Dir, "handler.log"),
-	})
-	if err != nil {
-		return nil, err
-	}
-	end := func() error { return p.Stop(compareTimeout) }
-	waiting, cancel := context.WithTimeout(ctx, comparedReady)
-	defer cancel()
-	url := "http://" + address + "/v1/kv/"
-	if err := p.WaitReady(waiting, url+"x"); err != nil {
-		return nil, errors.Join(err, end())
-	}
+	end := func() error { return p.Stop(measuredTimeout) }
 	target, err := bench.NewURL(url+"{key}", 64)
 	if err != nil {
 		return nil, errors.Join(err, end())

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kringdb/kring/bench/compare"
+	"github.com/kringdb/kring/bench/suite"
+	"github.com/kringdb/kring/bench/tables"
 	"github.com/kringdb/kring/cmd/internal/exit"
 )
 
@@ -27,7 +29,7 @@ func TestBenchCompareSaysWhatIsMissing(t *testing.T) {
 		"no server":   {[]string{"--peers", "nats", "--binaries", binaries}, "nothing of nats in " + binaries},
 		"no such one": {[]string{"--peers", "oracle"}, `unknown peer "oracle"`},
 		"no rounds":   {[]string{"--peers", "", "--rounds", "0"}, "1 round or more"},
-		"no markers":  {[]string{"--peers", "", "--update", page}, compare.BeginMarker},
+		"no markers":  {[]string{"--peers", "", "--update", page}, compare.Place.Begin()},
 		"no disk":     {[]string{"--peers", "", "--dir", filepath.Join(empty, "absent")}, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -40,11 +42,11 @@ func TestBenchCompareSaysWhatIsMissing(t *testing.T) {
 
 func TestUpdatePageKeepsTheRest(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")
-	require.NoError(t, os.WriteFile(page, []byte("before\n"+compare.BeginMarker+"\n"+compare.EndMarker+"\nafter\n"), 0o640))
-	require.NoError(t, updatePage(page, "tables"))
+	require.NoError(t, os.WriteFile(page, []byte("before\n"+compare.Place.Begin()+"\n"+compare.Place.End()+"\nafter\n"), 0o640))
+	require.NoError(t, benchPage{path: page, place: compare.Place}.update("tables"))
 	text, err := os.ReadFile(page)
 	require.NoError(t, err)
-	assert.Equal(t, "before\n"+compare.BeginMarker+"\n\ntables\n\n"+compare.EndMarker+"\nafter\n", string(text))
+	assert.Equal(t, "before\n"+compare.Place.Begin()+"\n\ntables\n\n"+compare.Place.End()+"\nafter\n", string(text))
 	info, err := os.Stat(page)
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o640), info.Mode().Perm())
@@ -54,6 +56,8 @@ func TestUpdatePageKeepsTheRest(t *testing.T) {
 func TestDocumentHasTheMarkers(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "benchmarks.md"))
 	require.NoError(t, err)
-	_, err = compare.Update(string(text), "")
-	require.NoError(t, err)
+	for _, place := range []tables.Place{compare.Place, suite.StandardPlace} {
+		_, err = place.Update(string(text), "")
+		require.NoError(t, err, place)
+	}
 }
