@@ -28,7 +28,7 @@ func newBenchCommand() *cobra.Command {
 	}
 	audit.AddCommand(newBenchAuditWrite(), newBenchAuditVerify())
 	cmd.AddCommand(newBenchLoad(), newBenchRun(), audit, newBenchScenario(), newBenchReport(), newBenchDiff(), newBenchRatio(), newBenchHandler(),
-		newBenchCompare(), newBenchCompareTurn(), newBenchStandard())
+		newBenchCompare(), newBenchCompareTurn(), newBenchStandard(), newBenchCost())
 	return cmd
 }
 

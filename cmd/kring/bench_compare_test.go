@@ -56,7 +56,7 @@ func TestUpdatePageKeepsTheRest(t *testing.T) {
 func TestDocumentHasTheMarkers(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "benchmarks.md"))
 	require.NoError(t, err)
-	for _, place := range []tables.Place{compare.Place, suite.StandardPlace} {
+	for _, place := range []tables.Place{compare.Place, suite.StandardPlace, suite.CostPlace} {
 		_, err = place.Update(string(text), "")
 		require.NoError(t, err, place)
 	}

@@ -79,6 +79,8 @@ func TestUsageErrors(t *testing.T) {
 		{"bench standard --markdown main_test.go", "each of the lines once"},
 		{"bench standard --json /nowhere/x", "the file for --json"},
 		{"bench standard --dir /nowhere", "no such file"},
+		{"bench cost --axes colour", "write some of nodes,value-size,keys"},
+		{"bench cost --rate 0", "rate must be above 0"},
 		{"bench run --repeat 0", "write 1 or more"},
 		{"bench run --repeat 2 --html x", "only --json"},
 		{"bench diff /nowhere/a /nowhere/b", "no such file"},
