@@ -19,7 +19,7 @@ import (
 
 const (
 	stepWithin    = 6 * time.Hour // only what is broken takes so long
-	peakFor       = 8 * time.Second
+	peakFor       = 6 * time.Second
 	progressEvery = 15 * time.Second
 )
 
@@ -63,7 +63,8 @@ func (r *rebalancing) halfLoad() (rate float64, what string) {
 		return asked, fmt.Sprintf("half reads and half writes, %.0f a second as asked for", asked)
 	}
 	peak := r.tr.peak(t, peakFor)
-	return peak / 2, fmt.Sprintf("half reads and half writes, %.0f a second of at most %.0f", peak/2, peak)
+	return peak / 2, fmt.Sprintf("half reads and half writes, %.0f a second of %.0f that the machine takes at a p99 of at most %v",
+		peak/2, peak, peakP99)
 }
 
 // change is what one step does to the cluster.
