@@ -65,6 +65,10 @@ func (s *segmentFiles) list() ([]uint64, error) {
 	return numbers, nil
 }
 
+// zeroBytes is how much of a new file is written at once: a page. Of a larger write, Linux keeps the pages together, and from then on
+// counts all of them as written by the process (/proc/PID/io) when one is.
+const zeroBytes = 4 << 10
+
 // create makes a file of size bytes, written and synced, so that later syncs of it record data only. If it cannot, it
 // leaves none.
 func (s *segmentFiles) create(number uint64, size int64) (*segment, error) {
@@ -73,7 +77,7 @@ func (s *segmentFiles) create(number uint64, size int64) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	zeros := make([]byte, min(size, 256<<10))
+	zeros := make([]byte, min(size, zeroBytes))
 	for left := size; left > 0 && err == nil; left -= int64(len(zeros)) {
 		_, err = f.Write(zeros[:min(left, int64(len(zeros)))])
 	}
