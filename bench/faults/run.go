@@ -34,6 +34,9 @@ type Config struct {
 	LeastAcknowledged uint64
 	// RecoverWithin is how long the cluster may take to be whole after a fault. Default 60 s.
 	RecoverWithin time.Duration
+	// EndWithin is how long a member that a fault may end can go on after the fault: a node whose disk was full for a moment may find
+	// out later, and hands over before it ends. Until then the cluster looks whole. Default 3 s.
+	EndWithin time.Duration
 	Logger        *slog.Logger // nil: none
 }
 
@@ -55,6 +58,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.RecoverWithin == 0 {
 		c.RecoverWithin = time.Minute
+	}
+	if c.EndWithin == 0 {
+		c.EndWithin = 3 * time.Second
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -194,7 +200,9 @@ func (s *strike) recover(ctx context.Context, a action, f *Fault) (missing strin
 			}
 		}
 	}()
-	missing = s.untilWhole(ctx)
+	if missing = s.untilWhole(ctx); missing == "" && a.mayEnd && pause(ctx, s.config.EndWithin) {
+		missing = s.untilWhole(ctx)
+	}
 	stop()
 	<-supervised
 	return missing
