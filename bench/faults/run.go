@@ -37,7 +37,7 @@ type Config struct {
 	// EndWithin is how long a member that a fault may end can go on after the fault: a node whose disk was full for a moment may find
 	// out later, and hands over before it ends. Until then the cluster looks whole. Default 3 s.
 	EndWithin time.Duration
-	Logger        *slog.Logger // nil: none
+	Logger    *slog.Logger // nil: none
 }
 
 func (c Config) withDefaults() (Config, error) {
