@@ -44,9 +44,13 @@ func TestKillsDuringMoves(t *testing.T) {
 	b.limit(t, func(l *rest.Limits) {
 		l.NodeBytesPerSecond, l.RepairFloorBytesPerSecond, l.Guard.Off = slowBytes, slowBytes, true
 		l.Transfers, l.TransfersPerNode = 1, 1
+		l.Paused = true
 	})
 	watch.take()
+	// Nodes hear of limits with a heartbeat. Nothing moves before the joiner is a member, which takes several of everybody's.
 	require.NoError(t, b.Start(joiner))
+	b.until(t, "the joiner is a member", func(context.Context) bool { return watch.newest().Member(joiner) != nil })
+	b.limit(t, func(l *rest.Limits) { l.Paused = false })
 
 	for _, kill := range []struct {
 		what string
