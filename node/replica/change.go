@@ -171,9 +171,11 @@ const (
 	countedApart  = 5 * time.Second
 )
 
-// mayCount begins to wait for a joiner if it is nearly there.
+// mayCount begins to wait for a joiner if it is nearly there. What it lacks must be on its way, but for what is in memory still, or as
+// much of it as may be at once: a thousand entries can be a gigabyte, and all of that would go past the pace while clients wait for it.
 func (c *Core) mayCount(p *partition, m *member) {
-	near := p.role == rolePrimary && m.knows && !m.probing && !m.needsSnapshot && p.last-m.match <= nearlyEntries && c.usable(m.peer)
+	sent := m.next > p.tailBase || m.windowShut()
+	near := p.role == rolePrimary && m.knows && !m.probing && !m.needsSnapshot && sent && p.last-m.match <= nearlyEntries && c.usable(m.peer)
 	if near && c.now-m.countedUntil >= Time(countedApart) {
 		m.countedUntil = c.now.add(countedFor)
 	}
