@@ -107,7 +107,7 @@ bench-peers-test: build bench-peers
 	cd $(PEERS) && KRINGTEST_BINARIES=$(BIN) $(GO) test -count=1 -timeout 20m $(TEST_FLAGS) ./...
 
 bench-compare: build bench-peers
-	$(BIN)/kring bench compare --peers etcd,redis,nats --rounds $(ROUNDS) --json $(BIN)/compare.json --update docs/benchmarks.md
+	$(BIN)/kring bench compare --peers etcd,redis,nats --rounds $(ROUNDS) --json $(BIN)/compare.json --markdown docs/benchmarks.md
 
 tidy:
 	for module in $(MODULES); do (cd $$module && $(GO) mod tidy) || exit 1; done

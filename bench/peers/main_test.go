@@ -68,12 +68,13 @@ func TestPeersAreStores(t *testing.T) {
 // TestCompare is the whole command with all peers, for a moment each.
 func TestCompare(t *testing.T) {
 	dir := binaries(t)
-	file := filepath.Join(t.TempDir(), "compare.json")
+	file, page := filepath.Join(t.TempDir(), "compare.json"), filepath.Join(t.TempDir(), "page.md")
+	require.NoError(t, os.WriteFile(page, []byte("# Before\n"+compare.Place.Begin()+"\n"+compare.Place.End()+"\nafter\n"), 0o600))
 	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "kring"), "bench", "compare", "--rounds", "2", "--duration", "300ms",
-		"--warm-up", "100ms", "--keys", "500", "--markdown", "-", "--json", file)
+		"--warm-up", "100ms", "--keys", "500", "--markdown", page, "--json", file)
 	cmd.WaitDelay = time.Minute
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
 	require.NoError(t, cmd.Run(), "%s", &errs)
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -97,5 +98,9 @@ func TestCompare(t *testing.T) {
 			assert.NotEmpty(t, c.Unequal, "%s: two copies against three", c.Title)
 		}
 	}
-	assert.Contains(t, out.String(), "Unequal guarantees: copies: kring 3, redis 2")
+	text, err = os.ReadFile(page)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "# Before\n")
+	assert.Contains(t, string(text), "Unequal guarantees: copies: kring 3, redis 2")
+	assert.Contains(t, string(text), "\nafter\n")
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,7 +36,7 @@ bin/peers, and says what to install for Redis.`
 const benchCompareExamples = `  make bench-peers
   kring bench compare --peers etcd,redis,nats
   kring bench compare --peers etcd --steps put-64 --rounds 5 --json c.json
-  kring bench compare --peers etcd,redis,nats --update docs/benchmarks.md`
+  kring bench compare --peers etcd,redis,nats --markdown docs/benchmarks.md`
 
 // peerBinary measures the peers: it holds their clients.
 const peerBinary = "kring-bench-peer"
@@ -46,7 +45,6 @@ type benchCompareFlags struct {
 	peers, steps   []string
 	dir, binaries  string
 	json, markdown string
-	update         string
 	quiet          bool
 	config         compare.Config
 }
@@ -70,8 +68,7 @@ func newBenchCompare() *cobra.Command {
 	flags.StringVar(&f.dir, "dir", "", "directory on a disk for the servers' data (the system's temporary one)")
 	flags.StringVar(&f.binaries, "binaries", "", "directory of "+peerBinary+", etcd and nats-server (peers or bin/peers, beside kring or here)")
 	flags.StringVar(&f.json, "json", "", "also write all figures to this file")
-	flags.StringVar(&f.markdown, "markdown", "", "also write tables in Markdown to this file (- for standard output)")
-	flags.StringVar(&f.update, "update", "", "also write the tables into this page, between its lines "+compare.Place.Begin()+" and "+compare.Place.End())
+	flags.StringVar(&f.markdown, "markdown", "", f.page().usage())
 	flags.BoolVar(&f.quiet, "quiet", false, "print the tables only")
 	return cmd
 }
@@ -87,7 +84,7 @@ func (f *benchCompareFlags) run(cmd *cobra.Command) (err error) {
 	if err := f.config.Validate(); err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	if err := f.page().check(); err != nil {
+	if err := errors.Join(f.page().check(), checkWritable("json", f.json)); err != nil {
 		return err
 	}
 	ctx, stop := service.UntilSignal(cmd.Context())
@@ -99,14 +96,11 @@ func (f *benchCompareFlags) run(cmd *cobra.Command) (err error) {
 }
 
 func (f *benchCompareFlags) page() benchPage {
-	return benchPage{flag: "update", path: f.update, place: compare.Place}
+	return benchPage{path: f.markdown, place: compare.Place}
 }
 
 func (f *benchCompareFlags) measure(ctx context.Context, cmd *cobra.Command) error {
 	text := cmd.OutOrStdout()
-	if f.markdown == "-" {
-		text = cmd.ErrOrStderr()
-	}
 	if !f.quiet {
 		f.config.Progress = func(line string) { fmt.Fprintln(text, line) }
 	}
@@ -114,7 +108,7 @@ func (f *benchCompareFlags) measure(ctx context.Context, cmd *cobra.Command) err
 	if err != nil {
 		return err
 	}
-	return errors.Join(report.WriteText(text), f.save(cmd.OutOrStdout(), report, cmd.CommandPath()+f.given(cmd)))
+	return errors.Join(report.WriteText(text), f.save(report, cmd.CommandPath()+f.given(cmd)))
 }
 
 // given is the flags that decide the figures, as they were given.
@@ -178,20 +172,12 @@ func (f *benchCompareFlags) findPeers(ctx context.Context) error {
 }
 
 // save writes what was asked for.
-func (f *benchCompareFlags) save(out io.Writer, r *compare.Report, command string) error {
+func (f *benchCompareFlags) save(r *compare.Report, command string) error {
 	var page, data bytes.Buffer
 	if err := errors.Join(r.WriteMarkdown(&page, command), r.WriteJSON(&data)); err != nil {
 		return err
 	}
 	var failures []error
-	switch f.markdown {
-	case "":
-	case "-":
-		_, err := out.Write(page.Bytes())
-		failures = append(failures, err)
-	default:
-		failures = append(failures, os.WriteFile(f.markdown, page.Bytes(), 0o600))
-	}
 	if f.json != "" {
 		failures = append(failures, os.WriteFile(f.json, data.Bytes(), 0o600))
 	}

@@ -29,7 +29,7 @@ func TestBenchCompareSaysWhatIsMissing(t *testing.T) {
 		"no server":   {[]string{"--peers", "nats", "--binaries", binaries}, "nothing of nats in " + binaries},
 		"no such one": {[]string{"--peers", "oracle"}, `unknown peer "oracle"`},
 		"no rounds":   {[]string{"--peers", "", "--rounds", "0"}, "1 round or more"},
-		"no markers":  {[]string{"--peers", "", "--update", page}, compare.Place.Begin()},
+		"no markers":  {[]string{"--peers", "", "--markdown", page}, "--markdown " + page + ": the page must have each of the lines once: " + compare.Place.Begin()},
 		"no disk":     {[]string{"--peers", "", "--dir", filepath.Join(empty, "absent")}, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -50,6 +50,24 @@ func TestUpdatePageKeepsTheRest(t *testing.T) {
 	info, err := os.Stat(page)
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o640), info.Mode().Perm())
+}
+
+// TestBenchCompareWritesBetweenItsLines: the page keeps what is not the command's, however often it is written.
+func TestBenchCompareWritesBetweenItsLines(t *testing.T) {
+	dir := t.TempDir()
+	f := benchCompareFlags{markdown: filepath.Join(dir, "page.md"), json: filepath.Join(dir, "c.json")}
+	require.NoError(t, os.WriteFile(f.markdown, []byte("before\n"+compare.Place.Begin()+"\nold\n"+compare.Place.End()+"\nafter\n"), 0o600))
+	for range 2 {
+		require.NoError(t, f.save(&compare.Report{Rounds: 7}, "kring bench compare --rounds 7"))
+		text, err := os.ReadFile(f.markdown)
+		require.NoError(t, err)
+		assert.Regexp(t, "(?s)^before\n"+compare.Place.Begin()+"\n\nTaken on .*\n\n"+compare.Place.End()+"\nafter\n$", string(text))
+		assert.Contains(t, string(text), "\nkring bench compare --rounds 7\n")
+		assert.NotContains(t, string(text), "old")
+	}
+	figures, err := os.ReadFile(f.json)
+	require.NoError(t, err)
+	assert.Contains(t, string(figures), `"rounds": 7`)
 }
 
 // TestDocumentHasTheMarkers: docs/benchmarks.md can take the tables.

@@ -8,10 +8,15 @@ import (
 	"github.com/kringdb/kring/cmd/internal/exit"
 )
 
-// benchPage is a place in a page that takes tables; without a path there is none.
+// benchPage is the place in a page, named by --markdown, that takes a command's tables; without a path there is none.
 type benchPage struct {
-	flag, path string
-	place      tables.Place
+	path  string
+	place tables.Place
+}
+
+// usage is the flag's.
+func (p benchPage) usage() string {
+	return "also write the tables into this page, between its lines " + p.place.Begin() + " and " + p.place.End()
 }
 
 // check says before anything is measured whether update could write.
@@ -24,7 +29,7 @@ func (p benchPage) check() error {
 		_, err = p.place.Update(string(page), "")
 	}
 	if err != nil {
-		return exit.Usagef("--%s %s: %w", p.flag, p.path, err)
+		return exit.Usagef("--markdown %s: %w", p.path, err)
 	}
 	return nil
 }

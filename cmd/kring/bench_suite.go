@@ -32,7 +32,7 @@ func (f *benchSuiteFlags) register(cmd *cobra.Command, data *suite.Data) {
 	flags.Uint64Var(&data.Seed, "seed", 1, "the same seed chooses the same operations")
 	flags.StringVar(&f.dir, "dir", "", "directory on a disk for the servers' data (the system's temporary one)")
 	flags.StringVar(&f.json, "json", "", "also write all figures to this file")
-	flags.StringVar(&f.markdown, "markdown", "", "also write the tables into this page, between its lines "+f.place.Begin()+" and "+f.place.End())
+	flags.StringVar(&f.markdown, "markdown", "", f.page().usage())
 	flags.BoolVar(&f.quick, "quick", false, "all of it for a moment each, to see that it works; the figures say nothing")
 	flags.BoolVar(&f.quiet, "quiet", false, "print the tables only")
 }
@@ -52,7 +52,7 @@ func (f *benchSuiteFlags) shorten(cmd *cobra.Command) error {
 }
 
 func (f *benchSuiteFlags) page() benchPage {
-	return benchPage{flag: "markdown", path: f.markdown, place: f.place}
+	return benchPage{path: f.markdown, place: f.place}
 }
 
 // progress gives what is told while the suite runs.
