@@ -20,6 +20,7 @@ type series struct {
 	class  string // of its colour: c1 to c8, bad, faint
 	points []point
 	dots   bool // no line between the points
+	dotted bool // a line whose points are seen
 	area   bool // filled down to the axis
 }
 
@@ -50,6 +51,9 @@ const (
 	left, right, top, bottom    = 70, 30, 20, 40
 	plotWidth, plotHeight       = pictureWidth - left - right, pictureHeight - top - bottom
 )
+
+// digitWidth is how wide a character of a tick is, at most as a mean, in pixels.
+const digitWidth = 7
 
 func (c *chart) px(v float64) (float64, bool) {
 	p, ok := c.x.at(v)
@@ -94,12 +98,18 @@ func (c *chart) grid(b *strings.Builder) {
 	if ticks == nil {
 		ticks = c.x.ticks(c.xFormat)
 	}
+	taken := math.Inf(-1)
 	for _, t := range ticks {
 		x, _ := c.px(t.value)
 		if t.text == "" {
 			continue
 		}
 		fmt.Fprintf(b, `<line class="axis" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, x, x, top+plotHeight, top+plotHeight+5)
+		half := float64(len(t.text)) * digitWidth / 2
+		if x-half < taken {
+			continue // its text would lie on the one before
+		}
+		taken = x + half + digitWidth
 		fmt.Fprintf(b, `<text class="tick" text-anchor="middle" x="%.1f" y="%d">%s</text>`, x, top+plotHeight+18, html.EscapeString(t.text))
 	}
 	fmt.Fprintf(b, `<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>`, left, left+plotWidth, top+plotHeight, top+plotHeight)
@@ -125,7 +135,7 @@ func (c *chart) draw(b *strings.Builder, s series) {
 		piece = nil
 	}
 	class := "point"
-	if s.dots {
+	if s.dots || s.dotted {
 		class = "dot"
 	}
 	for _, p := range s.points {

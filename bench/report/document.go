@@ -13,11 +13,12 @@ import (
 	"github.com/kringdb/kring/bench"
 )
 
-// Document is what a page is about. Result or Sweep is needed.
+// Document is what a page is about. One of Result, Sweep and Study is needed.
 type Document struct {
 	Title  string
 	Result *bench.Result
 	Sweep  *bench.SweepResult
+	Study  *Study
 	Facts  []Fact  // come first
 	Tables []Table // before the plots
 	Moves  []Move
@@ -84,8 +85,12 @@ func (d Document) Write(w io.Writer) error {
 		}
 	case d.Sweep != nil:
 		v.sweep(d.Sweep)
+	case d.Study != nil:
+		if err := v.study(d.Study); err != nil {
+			return err
+		}
 	default:
-		return fmt.Errorf("a report needs the result of a run or of a sweep")
+		return fmt.Errorf("a report needs the result of a run or of a sweep, or a study")
 	}
 	if err := page.Execute(w, v); err != nil {
 		return fmt.Errorf("write the report: %w", err)
@@ -217,17 +222,27 @@ func processes(r *bench.Result) Table {
 
 func settings(started time.Time, s bench.Settings, m bench.Machine, versions bench.Versions, target bench.Description) []Fact {
 	facts := []Fact{
-		{Name: "Begun", Value: started.UTC().Format("2006-01-02 15:04:05 UTC")},
+		begun(started),
 		{Name: "Target", Value: strings.Join(append([]string{target.Name}, target.Endpoints...), " ")},
 		{Name: "Keys", Value: fmt.Sprintf("%s, %s", count(float64(s.Keys)), s.Distribution)},
 		{Name: "Values", Value: s.ValueSizes + " bytes"}, {Name: "Seed", Value: fmt.Sprint(s.Seed)},
-		{Name: "Machine", Value: fmt.Sprintf("%s, %d cores, %s of memory, %s %s", m.CPU, m.Cores, size(float64(m.MemoryBytes)), m.OS, m.Kernel)},
-		{Name: "Versions", Value: strings.TrimSpace(versions.Go + " " + versions.Revision)},
 	}
+	facts = append(facts, machine(m, versions)...)
 	if target.Guarantee != "" {
 		facts = append(facts, Fact{Name: "Guarantee", Value: target.Guarantee})
 	}
 	return facts
+}
+
+func begun(at time.Time) Fact {
+	return Fact{Name: "Begun", Value: at.UTC().Format("2006-01-02 15:04:05 UTC")}
+}
+
+func machine(m bench.Machine, versions bench.Versions) []Fact {
+	return []Fact{
+		{Name: "Machine", Value: fmt.Sprintf("%s, %d cores, %s of memory, %s %s", m.CPU, m.Cores, size(float64(m.MemoryBytes)), m.OS, m.Kernel)},
+		{Name: "Versions", Value: strings.TrimSpace(versions.Go + " " + versions.Revision)},
+	}
 }
 
 func loop(s bench.Settings) string {

@@ -62,6 +62,23 @@ func logarithmic(least, most float64) scale {
 	return s
 }
 
+// between is a scale that reaches a little over values from least to most; they are above 0 if it is logarithmic.
+func between(least, most float64, log bool) scale {
+	const over = 0.03
+	if log {
+		beyond := math.Pow(most/least, over)
+		if most == least {
+			beyond = 2
+		}
+		return scale{least: least / beyond, most: most * beyond, log: true}
+	}
+	beyond := (most - least) * over
+	if most == least {
+		beyond = 1
+	}
+	return scale{least: least - beyond, most: most + beyond, step: niceStep(most - least + 2*beyond)}
+}
+
 // at is false for what the scale cannot show.
 func (s scale) at(v float64) (float64, bool) {
 	if math.IsNaN(v) || math.IsInf(v, 0) || s.log && v <= 0 {

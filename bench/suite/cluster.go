@@ -68,10 +68,10 @@ func (d *Data) mix(workload string) (*bench.Mix, error) {
 	return bench.NewMix(bench.MixConfig{Workload: workload, Keys: d.keys(), Sizes: bench.FixedSize(d.ValueSize), Seed: d.Seed})
 }
 
-// load writes every key once and gives the rate.
-func (d *Data) load(ctx context.Context, c *Cluster, workers int) (perSecond float64, err error) {
+// load writes every key once and gives the rate. onSecond is told once a second how many are written; nil: nobody.
+func (d *Data) load(ctx context.Context, c *Cluster, workers int, onSecond func(written uint64)) (perSecond float64, err error) {
 	loaded, err := bench.Load(ctx, bench.LoadConfig{
-		Target: c.Client, Keys: d.keys(), Sizes: bench.FixedSize(d.ValueSize), Seed: d.Seed, Workers: workers,
+		Target: c.Client, Keys: d.keys(), Sizes: bench.FixedSize(d.ValueSize), Seed: d.Seed, Workers: workers, OnSecond: onSecond,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("load: %w", err)

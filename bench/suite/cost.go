@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kringdb/kring/bench"
+	"github.com/kringdb/kring/bench/report"
 )
 
 // The axes along which cost is measured.
@@ -20,13 +21,6 @@ const (
 // Axes lists them.
 func Axes() []string { return []string{ByNodes, ByValueSize, ByKeys} }
 
-// QuickCostPoints are one of each axis, with few keys: to see that all of it works.
-func QuickCostPoints(base Data) []Point {
-	return []Point{
-		{ByNodes, standardNodes, base.ValueSize, base.Keys}, {ByValueSize, standardNodes, 1 << 20, 16}, {ByKeys, standardNodes, base.ValueSize, base.Keys},
-	}
-}
-
 // Point is a cluster of its own, measured once.
 type Point struct {
 	Axis      string `json:"axis"`
@@ -35,28 +29,63 @@ type Point struct {
 	Keys      uint64 `json:"keys"`
 }
 
+func (p Point) String() string {
+	return fmt.Sprintf("%d nodes, values of %s, %s keys", p.Nodes, report.Bytes.Text(float64(p.ValueSize)), report.Count.Text(float64(p.Keys)))
+}
+
+// check says what is wrong and what to write instead.
+func (p Point) check() error {
+	switch {
+	case p.Nodes < standardNodes:
+		return fmt.Errorf("%d nodes cannot hold three copies: write %d or more", p.Nodes, standardNodes)
+	case p.ValueSize < bench.MinValueSize || p.ValueSize > costLargest:
+		return fmt.Errorf("values of %d bytes: write %d to %d", p.ValueSize, bench.MinValueSize, costLargest)
+	case p.Keys < 1:
+		return errors.New("there must be 1 key or more")
+	}
+	return nil
+}
+
 const (
+	costLargest    = 1 << 20   // a value that clusters take unless told otherwise
 	costValueBytes = 128 << 20 // of one copy of all values, at most, along ByValueSize
 	costValueKeys  = 10_000    // keys there, where the values are small enough
-	costWorkers    = 64
+	costWorkers    = 64        // of closed loops
+	costSmall      = 4096      // bytes of a value up to which it is loaded by loadWorkers; larger ones by costWorkers
+	costSayEvery   = 10        // seconds of a load
 )
 
-// CostPoints are 3, 5 and 9 nodes; values of 16 B to 1 MiB by fours; 10^4 to 10^6 keys, with many up to 10^7. What does not change
-// along an axis is as in base.
-func CostPoints(base Data, many bool) []Point {
+// ManyKeys is a number of keys whose load takes long.
+const ManyKeys = 10_000_000
+
+// CostAxes are the values that each axis takes.
+type CostAxes struct {
+	Nodes      []int
+	ValueSizes []int // bytes
+	Keys       []uint
+}
+
+// DefaultCostAxes are 3, 5 and 9 nodes; values of 16 B to 1 MiB by fours; 10^4 to 10^6 keys.
+func DefaultCostAxes() CostAxes {
+	a := CostAxes{Nodes: []int{3, 5, 9}, Keys: []uint{10_000, 100_000, 1_000_000}}
+	for size := bench.MinValueSize; size <= costLargest; size *= 4 {
+		a.ValueSizes = append(a.ValueSizes, size)
+	}
+	return a
+}
+
+// CostPoints are those of the axes, in the order of Axes. What does not change along an axis is as in base, but for fewer keys where large
+// values would fill the disk.
+func CostPoints(base Data, a CostAxes) []Point {
 	var all []Point
-	for _, n := range []int{3, 5, 9} {
+	for _, n := range a.Nodes {
 		all = append(all, Point{ByNodes, n, base.ValueSize, base.Keys})
 	}
-	for size := 16; size <= 1<<20; size *= 4 {
-		all = append(all, Point{ByValueSize, standardNodes, size, min(base.Keys, costValueKeys, uint64(costValueBytes/size))})
+	for _, size := range a.ValueSizes {
+		all = append(all, Point{ByValueSize, standardNodes, size, min(base.Keys, costValueKeys, uint64(costValueBytes/max(size, 1)))})
 	}
-	keys := []uint64{10_000, 100_000, 1_000_000}
-	if many {
-		keys = append(keys, 10_000_000)
-	}
-	for _, n := range keys {
-		all = append(all, Point{ByKeys, standardNodes, base.ValueSize, n})
+	for _, n := range a.Keys {
+		all = append(all, Point{ByKeys, standardNodes, base.ValueSize, uint64(n)})
 	}
 	return all
 }
@@ -76,6 +105,14 @@ func (c *CostConfig) Validate() error {
 	if c.Rate <= 0 {
 		return errors.New("the rate must be above 0")
 	}
+	if len(c.Points) == 0 {
+		return errors.New("there is no point to measure: give an axis a value")
+	}
+	for _, p := range c.Points {
+		if err := p.check(); err != nil {
+			return fmt.Errorf("%s: %w", p.Axis, err)
+		}
+	}
 	return c.Data.Validate()
 }
 
@@ -92,6 +129,8 @@ type Cost struct {
 	Machine  bench.Machine  `json:"machine"`
 	Versions bench.Versions `json:"versions"`
 	Points   []CostPoint    `json:"cost_points"`
+	// Incomplete is why not all points are there; "": they are.
+	Incomplete string `json:"incomplete,omitempty"`
 }
 
 // CostPoint is a point's figures.
@@ -109,19 +148,34 @@ type CostStep struct {
 }
 
 // RunCost starts a cluster for each point, loads it, measures PUT and GET in closed loops, along ByNodes in open ones too, and stops it.
-// It ends with the first failure.
-func RunCost(ctx context.Context, c CostConfig) (*Cost, error) {
+// It ends with the first failure, and gives the points before it too; nil if there are none.
+func RunCost(ctx context.Context, c CostConfig) (r *Cost, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Cost{Format: CostFormat, Started: time.Now().UTC(), Data: c.Data, Rate: c.Rate}
-	for _, p := range c.Points {
-		if err := c.point(ctx, r, p); err != nil {
-			return nil, fmt.Errorf("%d nodes, values of %d bytes, %d keys: %w", p.Nodes, p.ValueSize, p.Keys, err)
+	r = &Cost{Format: CostFormat, Started: time.Now().UTC(), Data: c.Data, Rate: c.Rate}
+	for i, p := range c.Points {
+		c.say("point %d of %d, after %s: %s", i+1, len(c.Points), time.Since(r.Started).Round(time.Second), p)
+		if err = c.point(ctx, r, p); err != nil {
+			err = fmt.Errorf("%s: %w", p, err)
+			break
 		}
 	}
 	r.Elapsed = time.Since(r.Started).Seconds()
-	return r, nil
+	switch {
+	case err == nil:
+		return r, nil
+	case len(r.Points) == 0:
+		return nil, err
+	}
+	r.Incomplete = fmt.Sprintf("%d of %d points were measured, then: %v", len(r.Points), len(c.Points), err)
+	return r, err
+}
+
+func (c *CostConfig) say(format string, args ...any) {
+	if c.Progress != nil {
+		c.Progress(fmt.Sprintf(format, args...))
+	}
 }
 
 func (c *CostConfig) point(ctx context.Context, r *Cost, p Point) (err error) {
@@ -133,7 +187,7 @@ func (c *CostConfig) point(ctx context.Context, r *Cost, p Point) (err error) {
 	data := c.Data
 	data.Keys, data.ValueSize = p.Keys, p.ValueSize
 	done := CostPoint{Point: p}
-	if done.LoadedPerSecond, err = data.load(ctx, cluster, costWorkers); err != nil {
+	if done.LoadedPerSecond, err = c.load(ctx, cluster, &data); err != nil {
 		return err
 	}
 	steps := []CostStep{{Workload: "put"}, {Workload: "get"}}
@@ -152,12 +206,23 @@ func (c *CostConfig) point(ctx context.Context, r *Cost, p Point) (err error) {
 		s.Figures = newFigures(cluster, result)
 		r.Machine, r.Versions = result.Machine, result.Versions
 		done.Steps = append(done.Steps, s)
-		if c.Progress != nil {
-			c.Progress(fmt.Sprintf("%d nodes, %7d B, %8d keys: %s %5.0f/s asked  %s", p.Nodes, p.ValueSize, p.Keys, s.Workload, s.Rate, &s.Figures))
-		}
+		c.say("  %-18s %s", s.name(), &s.Figures)
 	}
 	r.Points = append(r.Points, done)
 	return nil
+}
+
+// load says from time to time how far it is.
+func (c *CostConfig) load(ctx context.Context, cluster *Cluster, data *Data) (perSecond float64, err error) {
+	workers, seconds := loadWorkers, 0
+	if data.ValueSize > costSmall {
+		workers = costWorkers
+	}
+	return data.load(ctx, cluster, workers, func(written uint64) {
+		if seconds++; seconds%costSayEvery == 0 {
+			c.say("  loaded %s of %s keys", report.Count.Text(float64(written)), report.Count.Text(float64(data.Keys)))
+		}
+	})
 }
 
 // WriteJSON writes all of it.

@@ -14,6 +14,9 @@ const CostPlace tables.Place = "kring bench cost"
 func (r *Cost) WriteMarkdown(w io.Writer, command string) error {
 	heading := fmt.Sprintf("%s Each row is a cluster of its own with a coordinator and a gateway, and three synced copies; the Go client, one for all "+
 		"callers; %g s a step.", tables.Taken(r.Started, r.Elapsed, r.Machine, r.Versions), r.Duration.Seconds())
+	for _, warning := range r.warnings() {
+		heading += " " + warning
+	}
 	return writeMarkdown(w, heading, command, r.tables())
 }
 
@@ -21,17 +24,12 @@ func (r *Cost) WriteMarkdown(w io.Writer, command string) error {
 func (r *Cost) WriteText(w io.Writer) error { return tables.WriteText(w, r.tables()...) }
 
 func (r *Cost) tables() (all []tables.Table) {
-	for _, axis := range []struct{ name, title string }{
-		{ByNodes, "Cost against the number of nodes"}, {ByValueSize, "Cost against the size of values"}, {ByKeys, "Cost against the number of keys"},
-	} {
-		t := tables.Table{Title: axis.title, Header: []string{
+	for _, axis := range costAxes() {
+		t := tables.Table{Title: "Cost against " + axis.against, Header: []string{
 			"nodes", "value, bytes", "keys", "", "loop", "operations/s", "p99 ms", "nodes' CPU µs an operation", "all servers' CPU µs", "generator's CPU µs",
 			"nodes' memory, MiB", "disk bytes a user byte", "failed or not served",
 		}}
-		for _, p := range r.Points {
-			if p.Axis != axis.name {
-				continue
-			}
+		for _, p := range r.along(axis.name) {
 			for i := range p.Steps {
 				t.Rows = append(t.Rows, p.row(&p.Steps[i]))
 			}
@@ -45,13 +43,9 @@ func (r *Cost) tables() (all []tables.Table) {
 
 // row is one step's: CPU seconds for a million operations are microseconds an operation.
 func (p *CostPoint) row(s *CostStep) []string {
-	loop := "64 callers"
-	if s.Rate > 0 {
-		loop = fmt.Sprintf("open, %.0f/s", s.Rate)
-	}
 	f := &s.Figures
 	return []string{
-		fmt.Sprint(p.Nodes), fmt.Sprint(p.ValueSize), fmt.Sprint(p.Keys), s.Workload, loop, known(0, f.Throughput), known(2, f.P99/1e3),
+		fmt.Sprint(p.Nodes), fmt.Sprint(p.ValueSize), fmt.Sprint(p.Keys), s.Workload, s.loop(), known(0, f.Throughput), known(2, f.P99/1e3),
 		known(1, f.CPU[Node]), known(1, f.servers()), known(1, f.CPU[Generator]), known(0, float64(f.Memory[Node])/(1<<20)), known(1, f.Disk),
 		fmt.Sprint(f.Failed + f.Unserved),
 	}

@@ -108,7 +108,7 @@ func RunStandard(ctx context.Context, c StandardConfig) (r *Standard, err error)
 		return nil, fmt.Errorf("start the cluster: %w", err)
 	}
 	defer func() { err = errors.Join(err, cluster.Close()) }()
-	if r.LoadedPerSecond, err = c.load(ctx, cluster, loadWorkers); err != nil {
+	if r.LoadedPerSecond, err = c.load(ctx, cluster, loadWorkers, nil); err != nil {
 		return nil, err
 	}
 	c.say("the cluster runs, %.0f keys loaded a second", r.LoadedPerSecond)

@@ -83,3 +83,43 @@ func TestBenchStandard(t *testing.T) {
 		}
 	}
 }
+
+// TestBenchCost is a point of each axis on clusters of processes, for a moment each: the figures, the tables and the page.
+func TestBenchCost(t *testing.T) {
+	skipIfShort(t)
+	place, dir := suite.CostPlace, t.TempDir()
+	page, figures, plots, again := pageFor(t, place.Begin(), place.End()), filepath.Join(dir, "c.json"), filepath.Join(dir, "c.html"), filepath.Join(dir, "a.html")
+	out := benchmark(t, "cost", "--quick", "--keys", "30", "--nodes", "4", "--value-sizes", "1048576", "--key-counts", "500", "--rate", "50",
+		"--duration", "300ms", "--markdown", page, "--json", figures, "--html", plots)
+	for _, want := range []string{"point 1 of 3, after ", "point 3 of 3, after ", "4 nodes, values of 128 B, 30 keys", "3 nodes, values of 1 MiB, 30 keys", "500 keys"} {
+		assert.Contains(t, out, want)
+	}
+	var r suite.Cost
+	readJSON(t, figures, &r)
+	require.Len(t, r.Points, 3)
+	cpu := 0.0
+	for _, p := range r.Points {
+		for _, s := range p.Steps {
+			assert.Zero(t, s.Figures.Failed, "%+v %s", p.Point, s.Workload)
+			assert.Greater(t, s.Figures.Memory[suite.Node], uint64(3<<20), "three processes and more")
+			cpu += s.Figures.CPU[suite.Node]
+		}
+	}
+	assert.Positive(t, cpu)
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	for _, want := range []string{"# Before\n\n", "| 4 | 128 | 30 | put | open, 50/s |", "| 3 | 1048576 | 30 | get | 64 callers |", "--value-sizes 1048576", "\n\nafter\n"} {
+		assert.Contains(t, string(text), want)
+	}
+	drawn, err := os.ReadFile(plots)
+	require.NoError(t, err)
+	for _, want := range []string{"CPU a request, against the number of nodes", "Throughput, against the size of values", "; nodes: 4</title>", "; keys: 500</title>"} {
+		assert.Contains(t, string(drawn), want)
+	}
+	kring, err := binary()
+	require.NoError(t, err)
+	require.NoError(t, exec.CommandContext(t.Context(), kring, "bench", "report", figures, "--html", again).Run())
+	same, err := os.ReadFile(again)
+	require.NoError(t, err)
+	assert.Equal(t, string(drawn), string(same), "drawn later")
+}

@@ -55,7 +55,7 @@ func checkWritable(flag, path string) error {
 	if path == "" {
 		return nil
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, pageMode)
 	if err == nil {
 		err = file.Close()
 	}

@@ -12,12 +12,13 @@ import (
 	"github.com/kringdb/kring/bench"
 	"github.com/kringdb/kring/bench/report"
 	"github.com/kringdb/kring/bench/scenarios"
+	"github.com/kringdb/kring/bench/suite"
 	"github.com/kringdb/kring/cmd/internal/exit"
 )
 
 const benchReportHelp = `Draw a result that --json wrote as one HTML page: throughput and latency over time with what happened meanwhile, latency by
-percentile, CPU and memory of the members, a scenario's steps and moves, or a sweep's knee. The page holds everything: no script, nothing loaded. 'kring
-bench run --html FILE' writes it at once.`
+percentile, CPU and memory of the members, a scenario's steps and moves, a sweep's knee, or what 'kring bench cost' measured. The page
+holds everything: no script, nothing loaded. --html of these commands writes it at once.`
 
 func newBenchReport() *cobra.Command {
 	var path string
@@ -31,18 +32,29 @@ func newBenchReport() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if path == "" {
-				return page.Write(cmd.OutOrStdout())
-			}
 			var b bytes.Buffer
 			if err := page.Write(&b); err != nil {
+				return exit.Usagef("%s: %w", args[0], err)
+			}
+			if path == "" {
+				_, err := b.WriteTo(cmd.OutOrStdout())
 				return err
 			}
-			return os.WriteFile(path, b.Bytes(), 0o644) //nolint:gosec // results are for others to read
+			return os.WriteFile(path, b.Bytes(), pageMode) //nolint:gosec // results are for others to read
 		},
 	}
 	cmd.Flags().StringVar(&path, "html", "", "the file to write (standard output unless given)")
 	return cmd
+}
+
+const pageMode = 0o644
+
+func writePage(path string, page report.Document) error {
+	var b bytes.Buffer
+	if err := page.Write(&b); err != nil {
+		return err
+	}
+	return os.WriteFile(path, b.Bytes(), pageMode) //nolint:gosec // results are for others to read
 }
 
 func runPage(r *bench.Result) report.Document {
@@ -76,11 +88,18 @@ func readPage(path string) (report.Document, error) {
 		Steps   json.RawMessage `json:"steps"`
 		Seconds json.RawMessage `json:"seconds"`
 		Done    json.RawMessage `json:"scenario_steps"`
+		Cost    json.RawMessage `json:"cost_points"`
 	}
 	if err := readResult(path, &kind); err != nil {
 		return report.Document{}, err
 	}
 	switch {
+	case kind.Cost != nil && kind.Format != suite.CostFormat:
+		return report.Document{}, exit.Usagef("%s has format %d of kring bench cost, this program reads %d", path, kind.Format, suite.CostFormat)
+	case kind.Cost != nil:
+		var r suite.Cost
+		err := readResult(path, &r)
+		return r.Page(), err
 	case kind.Format != bench.ResultFormat:
 		return report.Document{}, exit.Usagef("%s has format %d, this program reads %d", path, kind.Format, bench.ResultFormat)
 	case kind.Done != nil:
@@ -98,5 +117,5 @@ func readPage(path string) (report.Document, error) {
 		err := readResult(path, &r)
 		return runPage(&r), err
 	}
-	return report.Document{}, exit.Usagef("%s is no result of kring bench", path)
+	return report.Document{}, exit.Usagef("%s is no result of kring bench run, scenario or cost", path)
 }

@@ -48,6 +48,10 @@ func (f *benchStandardFlags) run(cmd *cobra.Command) error {
 	}
 	return f.inScratch(cmd, "kring-standard-", func(ctx context.Context, start suite.Start) (suiteReport, error) {
 		f.config.Start, f.config.Progress = start, f.progress(cmd.OutOrStdout())
-		return suite.RunStandard(ctx, f.config)
+		r, err := suite.RunStandard(ctx, f.config)
+		if err != nil {
+			return nil, err
+		}
+		return r, nil
 	})
 }

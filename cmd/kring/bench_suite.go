@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kringdb/kring/bench/report"
 	"github.com/kringdb/kring/bench/suite"
 	"github.com/kringdb/kring/bench/tables"
 	"github.com/kringdb/kring/cmd/internal/service"
@@ -18,9 +19,9 @@ import (
 
 // benchSuiteFlags are those of both commands that measure clusters of their own.
 type benchSuiteFlags struct {
-	dir, json, markdown string
-	quick, quiet        bool
-	place               tables.Place
+	dir, json, html, markdown string // html: of suites whose reports have a page
+	quick, quiet              bool
+	place                     tables.Place
 }
 
 func (f *benchSuiteFlags) register(cmd *cobra.Command, data *suite.Data) {
@@ -43,7 +44,9 @@ func (f *benchSuiteFlags) shorten(cmd *cobra.Command) error {
 		return nil
 	}
 	var failures []error
-	for name, value := range map[string]string{"rounds": "1", "duration": "200ms", "warm-up": "100ms", "keys": "1000"} {
+	for name, value := range map[string]string{
+		"rounds": "1", "duration": "200ms", "warm-up": "100ms", "keys": "1000", "nodes": "3", "value-sizes": "16384", "key-counts": "1000",
+	} {
 		if flag := cmd.Flags().Lookup(name); flag != nil && !flag.Changed {
 			failures = append(failures, flag.Value.Set(value))
 		}
@@ -70,27 +73,34 @@ type suiteReport interface {
 	WriteJSON(w io.Writer) error
 }
 
-// inScratch has measure use clusters in a directory of their own, prints the tables, and writes the files that were asked for.
+// inScratch has measure use clusters in a directory of their own, prints the tables, and writes the files that were asked for. A report that
+// measure gives with an error is incomplete: it is kept, but no page takes its tables.
 func (f *benchSuiteFlags) inScratch(cmd *cobra.Command, name string, measure func(context.Context, suite.Start) (suiteReport, error)) error {
-	if err := errors.Join(f.page().check(), checkWritable("json", f.json)); err != nil {
+	if err := errors.Join(f.page().check(), checkWritable("json", f.json), checkWritable("html", f.html)); err != nil {
 		return err
 	}
 	ctx, stop := service.UntilSignal(cmd.Context())
 	defer stop()
 	return inScratch(ctx, f.dir, name, func(dir string) error {
 		r, err := measure(ctx, suiteClusters(dir))
-		if err != nil {
+		if r == nil {
 			return err
 		}
-		return f.save(cmd, r)
+		return errors.Join(err, f.save(cmd, r, err == nil))
 	})
 }
 
-func (f *benchSuiteFlags) save(cmd *cobra.Command, r suiteReport) error {
+func (f *benchSuiteFlags) save(cmd *cobra.Command, r suiteReport, complete bool) error {
 	failures := []error{r.WriteText(cmd.OutOrStdout())}
 	if f.json != "" {
 		var data bytes.Buffer
 		failures = append(failures, r.WriteJSON(&data), os.WriteFile(f.json, data.Bytes(), 0o600))
+	}
+	if paged, there := r.(interface{ Page() report.Document }); there && f.html != "" {
+		failures = append(failures, writePage(f.html, paged.Page()))
+	}
+	if !complete {
+		return errors.Join(failures...)
 	}
 	var page bytes.Buffer
 	failures = append(failures, r.WriteMarkdown(&page, commandGiven(cmd)), f.page().update(page.String()))
