@@ -34,6 +34,7 @@ type mark struct {
 // chart is one plot.
 type chart struct {
 	title      string
+	half       bool // two of them stand side by side where there is room
 	note       string
 	x, y       scale
 	xFormat    func(float64) string
@@ -48,16 +49,29 @@ type chart struct {
 // The picture's measures, in pixels of its own.
 const (
 	pictureWidth, pictureHeight = 960, 270
+	halfWidth                   = 560 // of a picture that has another beside it
 	left, right, top, bottom    = 70, 30, 20, 40
-	plotWidth, plotHeight       = pictureWidth - left - right, pictureHeight - top - bottom
+	plotHeight                  = pictureHeight - top - bottom
 )
+
+func (c *chart) width() int {
+	if c.half {
+		return halfWidth
+	}
+	return pictureWidth
+}
+
+func (c *chart) plotWidth() int { return c.width() - left - right }
 
 // digitWidth is how wide a character of a tick is, at most as a mean, in pixels.
 const digitWidth = 7
 
+// roomyTick is the room of a tick of X, in pixels, below which narrow screens leave out the text of every other one.
+const roomyTick = 80
+
 func (c *chart) px(v float64) (float64, bool) {
 	p, ok := c.x.at(v)
-	return left + p*plotWidth, ok
+	return left + p*float64(c.plotWidth()), ok
 }
 
 func (c *chart) py(v float64) (float64, bool) {
@@ -68,15 +82,15 @@ func (c *chart) py(v float64) (float64, bool) {
 // svg draws it. All texts are escaped here, so that the page may take it as it is.
 func (c *chart) svg() template.HTML {
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, pictureWidth, pictureHeight, html.EscapeString(c.title))
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, c.width(), pictureHeight, html.EscapeString(c.title))
 	c.grid(&b)
 	for _, s := range c.series {
 		c.draw(&b, s)
 	}
 	for _, h := range c.horizontal {
 		if y, ok := c.py(h.value); ok {
-			fmt.Fprintf(&b, `<line class="limit" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, left, left+plotWidth, y, y)
-			fmt.Fprintf(&b, `<text class="tick halo" text-anchor="end" x="%d" y="%.1f">%s</text>`, left+plotWidth-4, y-4, html.EscapeString(h.text))
+			fmt.Fprintf(&b, `<line class="limit" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, left, left+c.plotWidth(), y, y)
+			fmt.Fprintf(&b, `<text class="tick halo" text-anchor="end" x="%d" y="%.1f">%s</text>`, left+c.plotWidth()-4, y-4, html.EscapeString(h.text))
 		}
 	}
 	c.drawMarks(&b)
@@ -91,7 +105,7 @@ func (c *chart) grid(b *strings.Builder) {
 		if t.text == "" {
 			class = "minor"
 		}
-		fmt.Fprintf(b, `<line class="%s" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, class, left, left+plotWidth, y, y)
+		fmt.Fprintf(b, `<line class="%s" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, class, left, left+c.plotWidth(), y, y)
 		fmt.Fprintf(b, `<text class="tick" text-anchor="end" x="%d" y="%.1f">%s</text>`, left-8, y+4, html.EscapeString(t.text))
 	}
 	ticks := c.xTicks
@@ -99,7 +113,7 @@ func (c *chart) grid(b *strings.Builder) {
 		ticks = c.x.ticks(c.xFormat)
 	}
 	taken := math.Inf(-1)
-	for _, t := range ticks {
+	for i, t := range ticks {
 		x, _ := c.px(t.value)
 		if t.text == "" {
 			continue
@@ -110,10 +124,14 @@ func (c *chart) grid(b *strings.Builder) {
 			continue // its text would lie on the one before
 		}
 		taken = x + half + digitWidth
-		fmt.Fprintf(b, `<text class="tick" text-anchor="middle" x="%.1f" y="%d">%s</text>`, x, top+plotHeight+18, html.EscapeString(t.text))
+		class := "tick"
+		if i%2 == 1 && len(ticks)*roomyTick > c.plotWidth() {
+			class = "tick odd"
+		}
+		fmt.Fprintf(b, `<text class="%s" text-anchor="middle" x="%.1f" y="%d">%s</text>`, class, x, top+plotHeight+18, html.EscapeString(t.text))
 	}
-	fmt.Fprintf(b, `<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>`, left, left+plotWidth, top+plotHeight, top+plotHeight)
-	fmt.Fprintf(b, `<text class="tick" text-anchor="middle" x="%d" y="%d">%s</text>`, left+plotWidth/2, pictureHeight-5, html.EscapeString(c.xName))
+	fmt.Fprintf(b, `<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>`, left, left+c.plotWidth(), top+plotHeight, top+plotHeight)
+	fmt.Fprintf(b, `<text class="tick" text-anchor="middle" x="%d" y="%d">%s</text>`, left+c.plotWidth()/2, pictureHeight-5, html.EscapeString(c.xName))
 }
 
 // draw draws each unbroken piece of a line, and a dot at each point, which shows its value when pointed at. Only the dots of points

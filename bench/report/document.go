@@ -69,6 +69,7 @@ type eventView struct {
 
 type chartView struct {
 	Title, Note string
+	Half        bool
 	Legend      []legendView
 	Picture     template.HTML
 }
@@ -99,7 +100,7 @@ func (d Document) Write(w io.Writer) error {
 }
 
 func (v *view) chart(c chart) {
-	shown := chartView{Title: c.title, Note: c.note, Picture: c.svg()}
+	shown := chartView{Title: c.title, Note: c.note, Half: c.half, Picture: c.svg()}
 	for _, s := range c.series {
 		shown.Legend = append(shown.Legend, legendView{s.name, s.class})
 	}

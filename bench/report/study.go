@@ -23,7 +23,7 @@ type Study struct {
 	Versions bench.Versions
 }
 
-// Plot is lines over an axis.
+// Plot is lines over an axis. Two of them stand side by side where there is room.
 type Plot struct {
 	Title, Note string
 	X, Y        Axis
@@ -92,7 +92,7 @@ func (v *view) study(s *Study) error {
 }
 
 func (p *Plot) chart() (chart, error) {
-	c := chart{title: p.Title, note: p.Note, xName: p.X.Name, xFormat: p.X.Unit.Text, yFormat: p.Y.Unit.Text}
+	c := chart{title: p.Title, note: p.Note, half: true, xName: p.X.Name, xFormat: p.X.Unit.Text, yFormat: p.Y.Unit.Text}
 	var places []float64
 	for _, l := range p.Lines {
 		s := series{name: l.Name, class: colour(l.Colour), dotted: true}

@@ -45,10 +45,10 @@ func TestPlotsPointsStandWhereTheirValuesAre(t *testing.T) {
 	c, err := p.chart()
 	require.NoError(t, err)
 	svg := string(c.svg())
-	assert.Contains(t, svg, `<polyline class="line c1" points="94.3,146.0 364.8,104.0 905.7,62.0"/>`)
+	assert.Contains(t, svg, `<polyline class="line c1" points="83.0,146.0 227.7,104.0 517.0,62.0"/>`)
 	assert.Equal(t, 1, strings.Count(svg, "<polyline"), "GET has no two points side by side")
-	assert.Contains(t, svg, `<circle class="dot c1" cx="364.8" cy="104.0" r="4"><title>PUT: 150 µs; nodes: 5</title></circle>`)
-	assert.Contains(t, svg, `<circle class="dot c2 dashed" cx="905.7" cy="146.0" r="4"><title>GET: 100 µs; nodes: 9</title></circle>`)
+	assert.Contains(t, svg, `<circle class="dot c1" cx="227.7" cy="104.0" r="4"><title>PUT: 150 µs; nodes: 5</title></circle>`)
+	assert.Contains(t, svg, `<circle class="dot c2 dashed" cx="517.0" cy="146.0" r="4"><title>GET: 100 µs; nodes: 9</title></circle>`)
 	assert.Equal(t, 5, strings.Count(svg, "<title>"))
 	assert.Equal(t, []string{"3", "5", "9"}, below(svg))
 	for _, want := range []string{">0</text>", ">50 µs</text>", ">250 µs</text>", ">nodes</text>"} {
@@ -70,18 +70,18 @@ func TestLogarithmicAxesHaveEqualRatiosEquallyFarApart(t *testing.T) {
 	c, err := p.chart()
 	require.NoError(t, err)
 	svg := string(c.svg())
-	assert.Contains(t, svg, `points="94.3,20.0 500.0,125.0 905.7,230.0"`)
+	assert.Contains(t, svg, `points="83.0,20.0 300.0,125.0 517.0,230.0"`)
 	assert.Equal(t, []string{"16 B", "4 KiB", "1 MiB"}, below(svg))
 	assert.Contains(t, svg, ">10,000/s</text>")
 
 	p.Lines[0].Values = p.Lines[0].Values[1:2]
 	c, err = p.chart()
 	require.NoError(t, err)
-	assert.Contains(t, string(c.svg()), `cx="500.0" cy="230.0"`, "one alone is in the middle")
+	assert.Contains(t, string(c.svg()), `cx="300.0" cy="230.0"`, "one alone is in the middle")
 	p.X, p.Y = Axis{Name: "nodes"}, Axis{}
 	c, err = p.chart()
 	require.NoError(t, err)
-	assert.Contains(t, string(c.svg()), `cx="500.0"`)
+	assert.Contains(t, string(c.svg()), `cx="300.0"`)
 }
 
 func TestWhatNoAxisCanShowIsRefused(t *testing.T) {
@@ -115,4 +115,17 @@ func TestTextsOfTicksDoNotOverlap(t *testing.T) {
 	c, err := p.chart()
 	require.NoError(t, err)
 	assert.Equal(t, []string{"10,000", "100,000", "1,000,000"}, below(string(c.svg())))
+	assert.NotContains(t, string(c.svg()), "odd")
+
+	p.Lines[0].Values = nil
+	for size := 16.; size <= 1<<20; size *= 4 {
+		p.Lines[0].Values = append(p.Lines[0].Values, Value{size, 1})
+	}
+	p.X.Unit = Bytes
+	c, err = p.chart()
+	require.NoError(t, err)
+	svg := string(c.svg())
+	assert.Len(t, below(svg), 9, "all of them have their text")
+	assert.Equal(t, 4, strings.Count(svg, `"tick odd"`), "a narrow screen leaves every other out")
+	assert.NotRegexp(t, `"tick odd"[^>]*>(16 B|1 MiB)<`, svg, "but not the ends")
 }
