@@ -22,12 +22,13 @@ type records struct {
 	configurations []ring.Partition // without a primary where only the epoch is known
 	settings       ring.Settings    // zero: not known
 	version        uint64           // of its newest table
+	above          uint64           // it takes only tables of versions above, since restored coordinators have asked it; 0: any
 	table          *ring.Table      // nil: not asked for, or it has none
 }
 
 func toRecords(in *kringv1.GetRecordsResponse) (*records, error) {
 	r := &records{
-		clusterID: in.GetClusterId(), member: ringpb.ToMember(in.GetMember()), version: in.GetTableVersion(),
+		clusterID: in.GetClusterId(), member: ringpb.ToMember(in.GetMember()), version: in.GetTableVersion(), above: in.GetTablesAbove(),
 		settings: ringpb.ToSettings(in.GetSettings()),
 	}
 	for _, p := range in.GetConfigurations() {
@@ -62,7 +63,7 @@ type finding struct {
 	table     *ring.Table // under the epochs and the version at which it was found
 	overrides map[ring.NodeID]override
 	restores  uint16 // the highest restore count of any epoch met
-	version   uint64 // the highest version of a table that a node holds
+	version   uint64 // the highest of a table that the base or a node holds, or that a node no longer takes; see records
 	answered  int    // nodes
 	// What keeps it from being adopted.
 	missing []string      // nodes whose records are needed, sorted; with why, where they answered
@@ -88,7 +89,9 @@ func (e *evidence) find() *finding {
 	f.table = &ring.Table{Version: newest.Version, Settings: e.settings(newest, f), Members: e.members(newest, f.overrides)}
 	f.version = newest.Version
 	for _, r := range e.records {
-		f.version = max(f.version, r.version)
+		if e.own(r) {
+			f.version = max(f.version, r.version, r.above)
+		}
 	}
 	e.partitions(newest, f)
 	e.miss(newest, f)

@@ -112,16 +112,16 @@ func (c *Coordinator) hear(ctx context.Context, restored *kringv1.CoordinatorSna
 			seeds[m.GRPCAddress] = true
 		}
 	}
-	last := c.consensus.raft.LastIndex()
 	ctx, cancel := context.WithTimeout(ctx, 4*recordsTimeout)
 	defer cancel()
-	asker := &asker{options: c.connections.options, tablesAbove: last, clusterID: e.clusterID}
+	// Whoever leads later has what is applied here in its log, and so decides tables above it; the end of this log it may not have.
+	asker := &asker{options: c.connections.options, tablesAbove: c.consensus.raft.AppliedIndex(), clusterID: e.clusterID}
 	if err := e.gather(ctx, asker, seeds); err != nil {
 		return nil, err
 	}
 	found := e.find()
-	if found.version > last {
-		found.trouble = append(found.trouble, fmt.Sprintf("nodes hold a table of version %d, above %d: the clock was behind when these coordinators "+
+	if last := c.consensus.raft.LastIndex(); found.version > last {
+		found.trouble = append(found.trouble, fmt.Sprintf("nodes know of tables up to version %d, above %d: the clock was behind when these coordinators "+
 			"were restored; set it right and restore them again", found.version, last))
 	}
 	return found, nil

@@ -110,6 +110,23 @@ func TestANewerTableOfANodeCounts(t *testing.T) {
 	require.Equal(t, ring.MemberDown, e.find().table.Member("n1").State)
 }
 
+// Versions that nodes of the cluster refuse, since restored coordinators have asked them before, are not given to tables.
+func TestWhatNodesNoLongerTakeCounts(t *testing.T) {
+	e := allAnswer()
+	require.EqualValues(t, 10, e.find().version, "of the base")
+	e.records["n1"].version, e.records["n3"].version = 30, 20
+	require.EqualValues(t, 30, e.find().version)
+	e.records["n2"].above, e.records["n3"].above = 40, 50
+	f := e.find()
+	require.EqualValues(t, 50, f.version)
+	require.EqualValues(t, 10, f.table.Version)
+	e.records["n3"].clusterID = "x"
+	require.EqualValues(t, 40, e.find().version, "another cluster's are no matter")
+	r, err := toRecords(&kringv1.GetRecordsResponse{TablesAbove: 7})
+	require.NoError(t, err)
+	require.EqualValues(t, 7, r.above)
+}
+
 func TestWhatKeepsRestoredCoordinatorsWaiting(t *testing.T) {
 	for name, test := range map[string]struct {
 		change           func(e *evidence)

@@ -71,7 +71,7 @@ func Rebuild(ctx context.Context, cfg RebuildConfig, confirm func(*Rebuilt) erro
 }
 
 func (f *finding) rebuilt(e *evidence) *Rebuilt {
-	out := &Rebuilt{Settings: f.table.Settings, TableVersion: f.version, Restores: f.restores, Unsure: f.unsure}
+	out := &Rebuilt{Settings: f.table.Settings, TableVersion: f.table.Version, Restores: f.restores, Unsure: f.unsure}
 	for i := range f.table.Members {
 		out.Nodes = append(out.Nodes, string(f.table.Members[i].Node))
 	}

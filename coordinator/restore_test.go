@@ -28,7 +28,7 @@ type keeper struct {
 	address string
 
 	mu     sync.Mutex
-	above  uint64 // of the newest question, for its cluster
+	above  uint64 // the highest of any question for its cluster, as nodes keep it over restarts
 	knows  *kringv1.GetRecordsResponse
 	server *grpc.Server
 	done   chan error
@@ -65,16 +65,23 @@ func (k *keeper) GetRecords(_ context.Context, req *kringv1.GetRecordsRequest) (
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if req.GetClusterId() == k.knows.GetClusterId() {
-		k.above = req.GetTablesAbove()
+		k.above = max(k.above, req.GetTablesAbove())
 	}
-	if req.GetWithTable() || k.knows.GetTable() == nil {
-		return k.knows, nil
-	}
-	brief := &kringv1.GetRecordsResponse{
+	out := &kringv1.GetRecordsResponse{
 		ClusterId: k.knows.GetClusterId(), Member: k.knows.GetMember(), Configurations: k.knows.GetConfigurations(),
-		Settings: k.knows.GetSettings(), TableVersion: k.knows.GetTableVersion(),
+		Settings: k.knows.GetSettings(), TableVersion: k.knows.GetTableVersion(), TablesAbove: k.above,
 	}
-	return brief, nil
+	if req.GetWithTable() {
+		out.Table = k.knows.GetTable()
+	}
+	return out, nil
+}
+
+// tell has restored coordinators of another time ask.
+func (k *keeper) tell(above uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.above = above
 }
 
 // told is the version up to which it would listen to nobody.
@@ -296,6 +303,34 @@ func TestRestoreBesideOldCoordinators(t *testing.T) {
 		require.Greater(t, k.told(), l.last.Version)
 		require.Less(t, k.told(), p.coordinator.feed.table().Version)
 	}
+}
+
+// Restored coordinators have asked the nodes before, by a clock that was ahead. Those that begin from a backup now would decide tables
+// that no node takes: they say so, and decide nothing. Those that begin from what the nodes know go on above.
+func TestRestoreBelowWhatNodesTake(t *testing.T) {
+	l := newLossy(t)
+	var addresses []string
+	for i, k := range l.keepers {
+		k.start(l.records(i, false))
+		addresses = append(addresses, k.address)
+	}
+	const above = 1 << 60
+	l.keepers[1].tell(above)
+	p := l.fresh("c7")
+	_, err := Restore(l.config(p), bytes.NewReader(l.backup))
+	require.NoError(t, err)
+	p.start()
+	l.waitsFor(p, "nodes know of tables up to version 1152921504606846976, above ")
+	require.NotNil(t, p.coordinator.machine.restored())
+	p.halt()
+
+	p = l.fresh("c8")
+	found, err := Rebuild(timeout(t), RebuildConfig{RestoreConfig: l.config(p), Nodes: addresses}, agree)
+	require.NoError(t, err)
+	require.Zero(t, found.TableVersion, "no node holds a table")
+	p.start()
+	l.adopted(p, 1)
+	require.Greater(t, p.coordinator.feed.table().Version, uint64(above))
 }
 
 // A backup of one cluster is restored beside the nodes of another: it is said, and nothing is decided.

@@ -62,10 +62,8 @@ func (n *Node) register(ctx context.Context) error {
 	identity := n.cfg.Store.Identity()
 	n.log.Info("registering", "store", fmt.Sprintf("%x", uint64(identity.Store)), "boot", identity.Boot)
 	_, before := n.cfg.Store.Starts()
-	resp, err := n.askToRegister(ctx, registerTells, &kringv1.RegisterRequest{
-		Member:    ringpb.FromMember(n.member()),
-		ClusterId: identity.ClusterID, StartsBefore: before,
-	})
+	req := &kringv1.RegisterRequest{Member: ringpb.FromMember(n.member()), ClusterId: identity.ClusterID, StartsBefore: before}
+	resp, err := n.askRestored(ctx, req)
 	if err != nil {
 		return fmt.Errorf("node: the cluster refuses %s: %w", n.cfg.ID, err)
 	}
@@ -80,8 +78,36 @@ func (n *Node) register(ctx context.Context) error {
 	return nil
 }
 
-// registerTells is how long no coordinator takes a registration before that is logged, time and again.
-const registerTells = 10 * time.Second
+const (
+	registerTells = 10 * time.Second // how long no coordinator takes a registration before that is logged, time and again
+	registerAgain = time.Second      // after coordinators from before a restore have answered
+)
+
+// pause waits, and ends in error only if ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// askRestored is askToRegister, and asks again where those have accepted this node that were lost before a restore: the restored ones
+// do not hear of a start that was accepted so, and would take this directory for one that was set back.
+func (n *Node) askRestored(ctx context.Context, req *kringv1.RegisterRequest) (*kringv1.RegisterResponse, error) {
+	for {
+		resp, err := n.askToRegister(ctx, registerTells, req)
+		if err != nil || !n.outdated(resp.GetTableVersion()) {
+			return resp, err
+		}
+		if err := pause(ctx, registerAgain); err != nil {
+			return nil, err
+		}
+	}
+}
 
 // askToRegister asks until a coordinator has decided, and says now and then why none has: without, nobody would know what a node that is
 // not ready waits for.

@@ -28,6 +28,7 @@ type master struct {
 	expect   int
 
 	mu        sync.Mutex
+	registers int // calls
 	table     *ring.Table
 	changed   chan struct{}
 	beats     map[ring.NodeID]*kringv1.HeartbeatRequest // the newest
@@ -75,6 +76,7 @@ func (m *master) Register(_ context.Context, req *kringv1.RegisterRequest) (*kri
 	member := ringpb.ToMember(req.Member)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.registers++
 	m.beatAt[member.Node] = time.Now()
 	var err error
 	m.update(func(t *ring.Table) *ring.Table {

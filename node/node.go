@@ -40,8 +40,7 @@ type Node struct {
 	table      atomic.Pointer[ring.Table]
 	heard      atomic.Pointer[heard] // nil before the first heartbeat was answered
 
-	taking      sync.Mutex // held while decisions are taken, and while it is told what is known of them
-	tablesAbove uint64     // restored coordinators were answered, whose tables have higher versions; 0: none. Guarded by taking
+	taking sync.Mutex // held while decisions are taken, and while it is told what is known of them
 
 	changer   *changer
 	fetcher   *fetcher

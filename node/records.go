@@ -11,7 +11,8 @@ import (
 
 // GetRecords tells coordinators that have lost what they decided what this node knows of it. It is answered before the node has
 // been accepted too: all nodes may have been restarted, with no coordinator to accept them. What coordinators of before a restore
-// decide after the answer is not listened to, or it would be missing in it.
+// decide after the answer is not listened to, or it would be missing in it. That holds after a restart too, so it is on the disk
+// before the answer is given.
 func (n *Node) GetRecords(_ context.Context, req *kringv1.GetRecordsRequest) (*kringv1.GetRecordsResponse, error) {
 	if n.leaving.Load() || n.draining.Load() {
 		return nil, kverr.ToGRPC(kverr.New(kverr.Unavailable, "this node is stopping"))
@@ -20,8 +21,12 @@ func (n *Node) GetRecords(_ context.Context, req *kringv1.GetRecordsRequest) (*k
 	n.taking.Lock()
 	defer n.taking.Unlock()
 	if resp.GetClusterId() != "" && req.GetClusterId() == resp.GetClusterId() {
-		n.tablesAbove = max(n.tablesAbove, req.GetTablesAbove())
+		if err := n.cfg.Store.RaiseTablesAbove(req.GetTablesAbove()); err != nil {
+			n.log.Error("could not keep on the disk that coordinators were restored, so they are not answered", "error", err)
+			return nil, kverr.ToGRPC(kverr.New(kverr.Unavailable, "this node's disk does not keep that coordinators were restored"))
+		}
 	}
+	resp.TablesAbove = n.cfg.Store.TablesAbove()
 	t := n.table.Load()
 	settings := n.cfg.Store.Settings()
 	if t != nil && t.Formed() {
@@ -42,14 +47,16 @@ func (n *Node) GetRecords(_ context.Context, req *kringv1.GetRecordsRequest) (*k
 	return resp, nil
 }
 
-// outdated reports whether a decision is of coordinators from before a restore that this node has told its records for. taking must be
-// held.
+// outdated reports, and logs, whether a decision is of coordinators from before a restore that this node has told its records for. Who
+// acts upon partitions by it must hold taking.
 func (n *Node) outdated(version uint64) bool {
-	if n.tablesAbove == 0 || version > n.tablesAbove {
+	above := n.cfg.Store.TablesAbove()
+	if above == 0 || version > above {
 		return false
 	}
 	n.log.Error("refused a decision of coordinators from before a restore, some of which still run: stop them for good; or, if the restore "+
-		"was a mistake, stop the restored ones and restart this node", "table", version, "restored_at", n.tablesAbove)
+		"was a mistake, stop the restored ones for good, and start this node without the file RESTORED in its data directory", "table", version,
+		"restored_at", above)
 	return true
 }
 

@@ -92,3 +92,39 @@ func TestDecisionsOfBeforeARestoreAreRefused(t *testing.T) {
 	require.False(t, take(v+100))
 	require.True(t, take(v+101))
 }
+
+// Nor is it acted upon after a restart: not even as those who accept this node, since the restored ones would not know of that start.
+func TestDecisionsOfBeforeARestoreAreRefusedAfterARestart(t *testing.T) {
+	c, held := recorded(t)
+	m := c.members[0]
+	above := held.Version + 1000
+	records(t, m.node, &kringv1.GetRecordsRequest{TablesAbove: above, ClusterId: "test"})
+	c.kill(m)
+	registers := func() int {
+		c.master.mu.Lock()
+		defer c.master.mu.Unlock()
+		return c.master.registers
+	}
+	before := registers()
+	c.start(m)
+	await.Until(t, "the node asks again, though it has been accepted", func() bool { return registers() >= before+2 })
+	_, starts := m.store.Starts()
+	require.NotEmpty(t, starts, "it does not count as accepted")
+	n := m.node
+	table := *held
+	table.Version = above
+	n.take(t.Context(), &table)
+	require.Zero(t, n.tableVersion())
+	require.Equal(t, above, records(t, n, &kringv1.GetRecordsRequest{}).GetTablesAbove())
+
+	c.master.mu.Lock()
+	c.master.update(func(t *ring.Table) *ring.Table {
+		next := *t
+		next.Version = above
+		return &next
+	})
+	c.master.mu.Unlock()
+	await.Until(t, "the node follows the restored coordinators", func() bool { return n.tableVersion() > above })
+	_, starts = m.store.Starts()
+	require.Empty(t, starts)
+}

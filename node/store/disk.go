@@ -18,6 +18,7 @@ import (
 // disk is the store on a file system. Its directory:
 //
 //	IDENTITY   who this is (identity.go)
+//	RESTORED   restored coordinators were told what this node knows, whose tables alone count since (restored.go)
 //	SETTINGS   the cluster's settings, for coordinators that have lost them (settings.go)
 //	STARTS     when it was last accepted by its cluster, and opened since (starts.go)
 //	QUARANTINED, quarantine-N/   of stores that were damaged (quarantine.go)
@@ -52,6 +53,7 @@ type disk struct {
 	identityMu sync.Mutex
 	identity   Identity
 	settings   ring.Settings // as kept; zero: not known
+	above      uint64        // RESTORED as kept; 0: there is none
 	starts     starts
 
 	flusher   flusher
@@ -169,6 +171,9 @@ func (d *disk) load() error {
 		return err
 	}
 	if d.settings, err = readSettings(d.options.FS, d.dir); err != nil {
+		return err
+	}
+	if d.above, err = readRestored(d.options.FS, d.dir); err != nil {
 		return err
 	}
 	id.Boot++

@@ -21,6 +21,7 @@ type memory struct {
 	mu         sync.Mutex
 	identity   Identity
 	settings   ring.Settings
+	above      uint64 // see TablesAbove
 	onSynced   func(Position, error)
 	partitions partitions[[]byte]
 	data       map[ring.PartitionID]map[string][]byte // values as in items, by item key

@@ -102,7 +102,7 @@ func moveAside(fs vfs.FS, dir, into string) error {
 	if err := syncDir(fs, dir); err != nil {
 		return err
 	}
-	for _, name := range []string{identityFile, startsFile, settingsFile, "log", "data"} {
+	for _, name := range []string{identityFile, startsFile, settingsFile, restoredFile, "log", "data"} {
 		err := fs.Rename(fs.PathJoin(dir, name), fs.PathJoin(target, name))
 		if err != nil && !errors.Is(err, iofs.ErrNotExist) {
 			return err

@@ -110,6 +110,10 @@ type Store interface {
 	Settings() ring.Settings
 	// SetSettings keeps them; durable on return. They must be valid.
 	SetSettings(s ring.Settings) error
+	// TablesAbove is the highest version given to RaiseTablesAbove; 0: never. Tables at or below it count for nothing here.
+	TablesAbove() uint64
+	// RaiseTablesAbove keeps a version where it is higher; durable on return.
+	RaiseTablesAbove(version uint64) error
 	// Recovered is what Open found, in partition order; partitions without a trace are absent.
 	Recovered() []entry.Recovered
 

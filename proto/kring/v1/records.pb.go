@@ -93,6 +93,7 @@ type GetRecordsResponse struct {
 	Settings       *Settings    `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`                              // as last heard; kept on the node's disk. Absent: not known
 	TableVersion   uint64       `protobuf:"varint,5,opt,name=table_version,json=tableVersion,proto3" json:"table_version,omitempty"` // of the newest table; 0: it has been sent none since its start
 	Table          *Table       `protobuf:"bytes,6,opt,name=table,proto3" json:"table,omitempty"`                                    // with_table, and where there is one
+	TablesAbove    uint64       `protobuf:"varint,7,opt,name=tables_above,json=tablesAbove,proto3" json:"tables_above,omitempty"`    // the highest of any request that counted, kept on the disk of the node; 0: none
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -169,6 +170,13 @@ func (x *GetRecordsResponse) GetTable() *Table {
 	return nil
 }
 
+func (x *GetRecordsResponse) GetTablesAbove() uint64 {
+	if x != nil {
+		return x.TablesAbove
+	}
+	return 0
+}
+
 var File_kring_v1_records_proto protoreflect.FileDescriptor
 
 const file_kring_v1_records_proto_rawDesc = "" +
@@ -179,7 +187,7 @@ const file_kring_v1_records_proto_rawDesc = "" +
 	"with_table\x18\x01 \x01(\bR\twithTable\x12!\n" +
 	"\ftables_above\x18\x02 \x01(\x04R\vtablesAbove\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\x96\x02\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xb9\x02\n" +
 	"\x12GetRecordsResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12(\n" +
@@ -187,7 +195,8 @@ const file_kring_v1_records_proto_rawDesc = "" +
 	"\x0econfigurations\x18\x03 \x03(\v2\x13.kring.v1.PartitionR\x0econfigurations\x12.\n" +
 	"\bsettings\x18\x04 \x01(\v2\x12.kring.v1.SettingsR\bsettings\x12#\n" +
 	"\rtable_version\x18\x05 \x01(\x04R\ftableVersion\x12%\n" +
-	"\x05table\x18\x06 \x01(\v2\x0f.kring.v1.TableR\x05table2Y\n" +
+	"\x05table\x18\x06 \x01(\v2\x0f.kring.v1.TableR\x05table\x12!\n" +
+	"\ftables_above\x18\a \x01(\x04R\vtablesAbove2Y\n" +
 	"\x0eRecordsService\x12G\n" +
 	"\n" +
 	"GetRecords\x12\x1b.kring.v1.GetRecordsRequest\x1a\x1c.kring.v1.GetRecordsResponseB1Z/github.com/kringdb/kring/proto/kring/v1;kringv1b\x06proto3"

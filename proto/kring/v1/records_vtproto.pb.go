@@ -104,6 +104,11 @@ func (m *GetRecordsResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.TablesAbove != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.TablesAbove))
+		i--
+		dAtA[i] = 0x38
+	}
 	if m.Table != nil {
 		size, err := m.Table.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -211,6 +216,9 @@ func (m *GetRecordsResponse) SizeVT() (n int) {
 	if m.Table != nil {
 		l = m.Table.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.TablesAbove != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.TablesAbove))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -560,6 +568,25 @@ func (m *GetRecordsResponse) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field TablesAbove", wireType)
+			}
+			m.TablesAbove = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.TablesAbove |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -934,6 +961,25 @@ func (m *GetRecordsResponse) UnmarshalVTUnsafe(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field TablesAbove", wireType)
+			}
+			m.TablesAbove = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.TablesAbove |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
