@@ -233,7 +233,13 @@ func TestPauseAndCancel(t *testing.T) {
 	await.Until(t, "n4 has its share", func() bool {
 		list, err := c.leader().operations().ListOperations(timeout(t), &kringv1.ListOperationsRequest{})
 		require.NoError(t, err)
-		return len(list.GetOperations()) == 1 && list.GetOperations()[0].GetOperation().GetState() == opDone
+		if len(list.GetOperations()) != 1 || list.GetOperations()[0].GetOperation().GetState() != opDone {
+			return false
+		}
+		held := (&state{table: c.leader().coordinator.feed.table()}).copiesOf("n4")
+		require.Positive(t, held)
+		require.EqualValues(t, held, list.GetOperations()[0].GetOperation().GetCopiesTotal())
+		return true
 	})
 	c.rebalance(&kringv1.Rebalance{Paused: true})
 	started, err := c.start(drainOf("n2"))

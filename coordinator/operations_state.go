@@ -303,6 +303,9 @@ func (s *state) changeOperation(index uint64, now int64, c *kringv1.ChangeOperat
 		fallthrough
 	case opDone, opFailed:
 		next.EndedUnixMillis = now
+		if op.GetKind() == opJoin { // nobody counted what it was to move when it began; what the node has, it was given
+			next.CopiesTotal = uint32(s.copiesOf(ring.NodeID(op.GetNodeId())))
+		}
 	default:
 		return nil, kverr.Newf(kverr.BadRequest, "state %d is none: running, paused or canceled", c.GetState())
 	}
