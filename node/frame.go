@@ -10,22 +10,71 @@ import (
 	"github.com/kringdb/kring/ring/ringpb"
 )
 
-// encodeFrame turns what the protocol has for a peer into its wire form.
-func encodeFrame(f *replica.Frame, boot uint64) *kringv1.PeerFrame {
-	out := &kringv1.PeerFrame{SentAt: int64(f.SentAt)}
-	appends := make([]kringv1.Append, len(f.Appends))
-	for i := range f.Appends {
-		encodeAppend(&appends[i], &f.Appends[i])
-		out.Appends = append(out.Appends, &appends[i])
+// frameEncoder turns what the protocol has for a peer into its wire form. The message that encode returns, and all it refers to, is used
+// again by the next call.
+type frameEncoder struct {
+	frame   kringv1.PeerFrame
+	appends pool[kringv1.Append]
+	acks    pool[kringv1.Ack]
+	entries [][]byte
+}
+
+// pool keeps messages for the next frame, beyond which nobody reads them.
+type pool[T any] struct {
+	all  []*T
+	used int
+}
+
+// next is one that has been used before, perhaps: every field of it is to be set.
+func (p *pool[T]) next() *T {
+	if p.used == len(p.all) {
+		p.all = append(p.all, new(T))
 	}
-	acks := make([]kringv1.Ack, len(f.Acks))
+	p.used++
+	return p.all[p.used-1]
+}
+
+// taken are those handed out since the last reset.
+func (p *pool[T]) taken() []*T { return p.all[:p.used] }
+
+const keptMessages = 1024 // by a pool; a frame rarely has so many
+
+func (p *pool[T]) reset() {
+	if len(p.all) > keptMessages {
+		p.all = nil
+	}
+	p.used = 0
+}
+
+// forget lets go of what the last frame refers to.
+func (e *frameEncoder) forget() {
+	for _, a := range e.appends.taken() {
+		a.Entries, a.Configuration = nil, nil
+	}
+	if clear(e.entries); len(e.entries) > keptMessages {
+		e.entries = nil
+	}
+	e.entries = e.entries[:0]
+	e.appends.reset()
+	e.acks.reset()
+	e.frame.Reset()
+}
+
+func (e *frameEncoder) encode(f *replica.Frame, boot uint64) *kringv1.PeerFrame {
+	e.forget()
+	out := &e.frame
+	out.SentAt = int64(f.SentAt)
+	for i := range f.Appends {
+		e.encodeAppend(e.appends.next(), &f.Appends[i])
+	}
+	out.Appends = e.appends.taken()
 	for i := range f.Acks {
-		a, to := &f.Acks[i], &acks[i]
+		a, to := &f.Acks[i], e.acks.next()
 		to.Partition, to.Epoch, to.Match = uint32(a.Partition), uint64(a.Epoch), a.Match
 		to.Mismatch, to.Hint, to.Barrier = a.Mismatch, a.Hint, a.Barrier
 		to.SentAt, to.BootCount = int64(a.SentAt), boot
-		out.Acks = append(out.Acks, to)
 	}
+	out.Acks = e.acks.taken()
 	for i := range f.Decided {
 		out.Decided = append(out.Decided, ringpb.FromPartition(&f.Decided[i]))
 	}
@@ -47,15 +96,17 @@ func encodeFrame(f *replica.Frame, boot uint64) *kringv1.PeerFrame {
 	return out
 }
 
-func encodeAppend(to *kringv1.Append, a *replica.Append) {
+func (e *frameEncoder) encodeAppend(to *kringv1.Append, a *replica.Append) {
 	to.Partition, to.Epoch = uint32(a.Partition), uint64(a.Epoch)
 	to.PrevSeq, to.PrevEpoch = a.PrevSeq, uint64(a.PrevEpoch)
 	to.Committed, to.Barrier, to.FetchSnapshot = a.Committed, a.Barrier, a.FetchSnapshot
+	to.Entries, to.Configuration = nil, nil
 	if len(a.Entries) > 0 {
-		to.Entries = make([][]byte, len(a.Entries))
+		from := len(e.entries)
 		for i := range a.Entries {
-			to.Entries[i] = a.Entries[i].Bytes
+			e.entries = append(e.entries, a.Entries[i].Bytes)
 		}
+		to.Entries = e.entries[from:len(e.entries):len(e.entries)]
 	}
 	if a.Configuration != nil {
 		to.Configuration = ringpb.FromPartition(a.Configuration)
@@ -66,21 +117,17 @@ func encodeAppend(to *kringv1.Append, a *replica.Append) {
 // partitions is how many there are. Entries alias the frame's bytes.
 func decodeFrame(in *kringv1.PeerFrame, partitions uint32) (*replica.Frame, error) {
 	f := &replica.Frame{SentAt: replica.Time(in.SentAt)}
-	for _, a := range in.Appends {
-		if a.Partition >= partitions {
-			return nil, fmt.Errorf("node: message for partition %d of %d", a.Partition, partitions)
-		}
-		decoded, err := decodeAppend(a)
-		if err != nil {
-			return nil, err
-		}
-		f.Appends = append(f.Appends, decoded)
+	if err := decodeAppends(f, in.Appends, partitions); err != nil {
+		return nil, err
 	}
-	for _, a := range in.Acks {
-		f.Acks = append(f.Acks, replica.Ack{
+	if len(in.Acks) > 0 {
+		f.Acks = make([]replica.Ack, len(in.Acks))
+	}
+	for i, a := range in.Acks {
+		f.Acks[i] = replica.Ack{
 			Partition: ring.PartitionID(a.Partition), Epoch: ring.Epoch(a.Epoch), Match: a.Match,
 			Mismatch: a.Mismatch, Hint: a.Hint, SentAt: replica.Time(a.SentAt), Barrier: a.Barrier,
-		})
+		}
 	}
 	for _, d := range in.Decided {
 		config := ringpb.ToPartition(d)
@@ -113,8 +160,33 @@ func decodeFrame(in *kringv1.PeerFrame, partitions uint32) (*replica.Frame, erro
 	return f, nil
 }
 
-func decodeAppend(a *kringv1.Append) (replica.Append, error) {
-	out := replica.Append{
+// decodeAppends has one array for the entries of all messages: they are applied, and let go, at about the same time.
+func decodeAppends(f *replica.Frame, in []*kringv1.Append, partitions uint32) error {
+	count := 0
+	for _, a := range in {
+		count += len(a.Entries)
+	}
+	if len(in) == 0 {
+		return nil
+	}
+	f.Appends = make([]replica.Append, len(in))
+	entries, encoded := make([]entry.Entry, count), make([]replica.Encoded, count)
+	for i, a := range in {
+		if a.Partition >= partitions {
+			return fmt.Errorf("node: message for partition %d of %d", a.Partition, partitions)
+		}
+		n := len(a.Entries)
+		if err := decodeAppend(&f.Appends[i], a, entries[:n:n], encoded[:n:n]); err != nil {
+			return err
+		}
+		entries, encoded = entries[n:], encoded[n:]
+	}
+	return nil
+}
+
+// decodeAppend decodes one message, its entries into these arrays.
+func decodeAppend(out *replica.Append, a *kringv1.Append, entries []entry.Entry, encoded []replica.Encoded) error {
+	*out = replica.Append{
 		Partition: ring.PartitionID(a.Partition), Epoch: ring.Epoch(a.Epoch),
 		PrevSeq: a.PrevSeq, PrevEpoch: ring.Epoch(a.PrevEpoch),
 		Committed: a.Committed, Barrier: a.Barrier, FetchSnapshot: a.FetchSnapshot,
@@ -122,33 +194,32 @@ func decodeAppend(a *kringv1.Append) (replica.Append, error) {
 	if a.Configuration != nil {
 		config := ringpb.ToPartition(a.Configuration)
 		if config.ID != out.Partition || config.Epoch != out.Epoch {
-			return out, fmt.Errorf("node: message for partition %d, epoch %v, carries the configuration of partition %d, epoch %v",
+			return fmt.Errorf("node: message for partition %d, epoch %v, carries the configuration of partition %d, epoch %v",
 				out.Partition, out.Epoch, config.ID, config.Epoch)
 		}
 		if err := checkConfiguration(&config); err != nil {
-			return out, err
+			return err
 		}
 		out.Configuration = &config
 	}
 	if len(a.Entries) == 0 {
-		return out, nil
+		return nil
 	}
-	entries := make([]entry.Entry, len(a.Entries))
-	out.Entries = make([]replica.Encoded, len(a.Entries))
+	out.Entries = encoded
 	born := out.PrevEpoch // epochs do not fall along a log
 	for i, b := range a.Entries {
 		e, seq := &entries[i], a.PrevSeq+1+uint64(i)
 		if err := entry.Decode(b, e); err != nil {
-			return out, fmt.Errorf("node: partition %d, entry %d: %w", a.Partition, seq, err)
+			return fmt.Errorf("node: partition %d, entry %d: %w", a.Partition, seq, err)
 		}
 		if e.Seq != seq || e.Epoch < born || e.Epoch > out.Epoch {
-			return out, fmt.Errorf("node: partition %d, epoch %v: entry %d of epoch %v stands where %d of epoch %v or later should",
+			return fmt.Errorf("node: partition %d, epoch %v: entry %d of epoch %v stands where %d of epoch %v or later should",
 				a.Partition, out.Epoch, e.Seq, e.Epoch, seq, born)
 		}
 		born = e.Epoch
 		out.Entries[i] = replica.Encoded{Entry: &entries[i], Bytes: b}
 	}
-	return out, nil
+	return nil
 }
 
 // checkConfiguration refuses one that no coordinator would decide.

@@ -193,6 +193,7 @@ func (l *link) introduce(stream grpc.BidiStreamingClient[kringv1.PeerFrame, krin
 // send sends a frame whenever something is due: whatever has come together while the previous one went out.
 func (l *link) send(ctx context.Context, stream grpc.BidiStreamingClient[kringv1.PeerFrame, kringv1.PeerFrame], broken chan error) error {
 	var frame replica.Frame
+	var encoder frameEncoder
 	pace := &linkPace{pacer: l.node.pacer}
 	held := time.NewTimer(time.Hour)
 	defer held.Stop()
@@ -225,13 +226,14 @@ func (l *link) send(ctx context.Context, stream grpc.BidiStreamingClient[kringv1
 			if frame.Empty() {
 				break
 			}
-			if err := stream.Send(encodeFrame(&frame, l.node.boot())); err != nil {
+			if err := stream.Send(encoder.encode(&frame, l.node.boot())); err != nil {
 				return kverr.FromGRPC(err)
 			}
 			l.node.metrics.peerFrames.Inc()
 			l.count(&frame)
 			clear(frame.Appends)
 		}
+		encoder.forget()
 	}
 }
 

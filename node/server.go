@@ -84,15 +84,19 @@ func (n *Node) Exchange(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kring
 
 // receive hands a peer's frames to the protocol until the stream ends.
 func (n *Node) receive(stream grpc.BidiStreamingServer[kringv1.PeerFrame, kringv1.PeerFrame], from ring.Replica, boot uint64) error {
+	var in kringv1.PeerFrame
 	for {
-		in, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
+		appends, acks := in.Appends, in.Acks // their arrays are used again: what is decoded refers to the frame's bytes only
+		clear(appends)
+		clear(acks)
+		in.Reset()
+		in.Appends, in.Acks = appends[:0], acks[:0]
+		if err := stream.RecvMsg(&in); errors.Is(err, io.EOF) {
 			return nil
-		}
-		if err != nil {
+		} else if err != nil {
 			return err
 		}
-		frame, err := decodeFrame(in, n.partitionCount())
+		frame, err := decodeFrame(&in, n.partitionCount())
 		if err != nil {
 			n.log.Error("frame from peer refused", "peer", from.Node, "error", err)
 			return kverr.ToGRPC(kverr.New(kverr.Corrupt, err.Error()))

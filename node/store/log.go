@@ -150,13 +150,15 @@ func (l *log) start() {
 func (l *log) run() {
 	defer l.done.Done()
 	defer close(l.stop)
-	if syncer, err := aio.New(); err == nil {
-		l.syncer = syncer
-		defer func() {
-			if err := syncer.Close(); err != nil {
-				l.fail(err)
-			}
-		}()
+	if l.files.fs == vfs.Default { // another may have its own way of syncing, which a file's descriptor would bypass
+		if syncer, err := aio.New(); err == nil {
+			l.syncer = syncer
+			defer func() {
+				if err := syncer.Close(); err != nil {
+					l.fail(err)
+				}
+			}()
+		}
 	}
 	for range l.wake {
 		for {
@@ -244,11 +246,10 @@ func (l *log) sync(seg *segment) error {
 
 // syncData makes what was written to f durable, without holding one of the runtime's processors where the system can: see package aio.
 func (l *log) syncData(f vfs.File) error {
-	fd := f.Fd()
-	if l.syncer == nil || fd == vfs.InvalidFd { // the file system is no plain one
+	if l.syncer == nil {
 		return f.SyncData()
 	}
-	err := l.syncer.SyncData(fd)
+	err := l.syncer.SyncData(f.Fd())
 	if errors.Is(err, errors.ErrUnsupported) {
 		return f.SyncData()
 	}
