@@ -23,13 +23,14 @@ func figureGuard(t *testing.T) {
 	defer func() { out.show(t) }()
 	out.conditions = append(out.conditions, fmt.Sprintf("%d keys of 1 KiB", figureKeys(t)))
 	var rate float64
+	grown := grownPeak(t, 6)
 	for _, guarded := range []bool{true, false} {
 		name := map[bool]string{true: "guard on", false: "guard off"}[guarded]
 		t.Run(name, func(t *testing.T) {
 			r := startRebalancing(t, out, 6)
 			if rate == 0 { // the same for both
 				var what string
-				rate, what = r.halfLoad()
+				rate, what = r.halfLoad(grown)
 				out.conditions = append(out.conditions, what)
 			}
 			r.limit(func(l *rest.Limits) { l.Guard.Off = !guarded })

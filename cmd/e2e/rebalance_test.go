@@ -20,6 +20,7 @@ import (
 const (
 	stepWithin    = 6 * time.Hour // only what is broken takes so long
 	peakFor       = 6 * time.Second
+	peakKeys      = 20_000 // of a cluster whose peak alone is measured
 	progressEvery = 15 * time.Second
 )
 
@@ -54,17 +55,38 @@ func figureKeys(t *testing.T) int {
 	return setting(t, "KRING_FIGURES_KEYS", 500_000, strconv.Atoi)
 }
 
-// halfLoad is half of what the machine takes, in requests a second, or what KRING_FIGURES_RATE says; and which of them it is.
-func (r *rebalancing) halfLoad() (rate float64, what string) {
+// grownPeak is what the machine takes, in requests a second, once a cluster has so many nodes; they hold few keys. To be asked before
+// there is another cluster on it. 0 if a rate is asked for, and nobody needs to know.
+func grownPeak(t *testing.T, nodes int) (peak float64) {
+	t.Helper()
+	if askedRate(t) > 0 {
+		return 0
+	}
+	require.True(t, t.Run(fmt.Sprintf("peak of %d nodes", nodes), func(t *testing.T) {
+		b := startBreakable(t, topology.Request{Coordinators: 3, Nodes: nodes, Gateways: 2}, isolation{})
+		peak = newTraffic(t, b, peakKeys).peak(t, peakFor)
+	}))
+	return peak
+}
+
+func askedRate(t *testing.T) float64 {
+	t.Helper()
+	return setting(t, "KRING_FIGURES_RATE", 0, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
+}
+
+// halfLoad is half of what the machine takes, in requests a second, or what KRING_FIGURES_RATE says; and which of them it is. What it
+// takes is the less of what it takes now and what it takes with all nodes (grownPeak): they share the machine, and a rate that is
+// half of the one may be all of the other.
+func (r *rebalancing) halfLoad(grown float64) (rate float64, what string) {
 	t := r.t
 	t.Helper()
-	asked := setting(t, "KRING_FIGURES_RATE", 0, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
-	if asked > 0 {
+	if asked := askedRate(t); asked > 0 {
 		return asked, fmt.Sprintf("half reads and half writes, %.0f a second as asked for", asked)
 	}
-	peak := r.tr.peak(t, peakFor)
-	return peak / 2, fmt.Sprintf("half reads and half writes, %.0f a second of %.0f that the machine takes at a p99 of at most %v",
-		peak/2, peak, peakP99)
+	now := r.tr.peak(t, peakFor)
+	half := min(now, grown) / 2
+	return half, fmt.Sprintf("half reads and half writes, %.0f a second: half of what the machine takes at a p99 of at most %v, "+
+		"which is %.0f with 5 nodes and %.0f with %d", half, peakP99, now, grown, len(r.control.Nodes()))
 }
 
 // change is what one step does to the cluster.
@@ -176,8 +198,9 @@ func rounded10(d time.Duration) time.Duration { return d.Round(10 * time.Microse
 func figureRebalance(t *testing.T) {
 	out := newFigures("rebalance", "5, 6, 10 and 7 nodes under load")
 	defer func() { out.show(t) }()
+	grown := grownPeak(t, 10)
 	r := startRebalancing(t, out, 10)
-	rate, what := r.halfLoad()
+	rate, what := r.halfLoad(grown)
 	out.conditions = append(out.conditions, fmt.Sprintf("%d keys of 1 KiB, %d partitions, %s", len(r.tr.newest), r.Topology().Partitions, what))
 	stop := r.tr.start(t, rate)
 	copies := float64(r.Topology().Partitions * r.Topology().Replicas)
