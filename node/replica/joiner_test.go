@@ -120,6 +120,7 @@ func testPaceOfJoiners(t *testing.T, missed int) {
 	require.GreaterOrEqual(t, behind, uint64(missed), "held back")
 	require.True(t, n3.knows, "it is told of the epoch all the same")
 	require.Zero(t, pace.sent)
+	require.False(t, n3.peer.stuck, "what it has not been sent says nothing of its disk")
 
 	write(500)
 	require.Equal(t, p.last, p.committed, "nobody waits for it")

@@ -2,7 +2,8 @@ package replica
 
 // A disk that hangs holds up every write of the partitions that it has in sync. It is got out of the way as a node is that does not
 // answer: nothing is lost by that, since it comes back as a joiner. But only where another disk has synced meanwhile what it has
-// not. Where all are slow alike, as on a machine that is busy, that helps nobody.
+// not. Where all are slow alike, as on a machine that is busy, that helps nobody. What a joiner lacks says nothing of its disk: it may
+// be held back by its pace, or wait for its turn to take a snapshot in.
 //
 // A node has one log, so its disk hangs for all of its partitions or for none: whatever a peer acks anew in any of them shows that
 // it does not.
@@ -17,7 +18,7 @@ func (c *Core) lookAtDisks() {
 	for _, p := range c.active {
 		for i := range p.members {
 			m := &p.members[i]
-			m.peer.lags = m.peer.lags || m.match < p.durable
+			m.peer.lags = m.peer.lags || m.inSync && m.match < p.durable
 			if self && m.match > p.durable {
 				m.peer.proven, proven = c.moved, true
 			}
